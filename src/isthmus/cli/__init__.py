@@ -1,0 +1,1 @@
+"""The command line: cliff commands, one module per noun. It shows and asks; it decides nothing."""
