@@ -1,8 +1,9 @@
 """The one tree of errors that a person may see.
 
-It exists so that every part (the faces, the lab, the agent, the capabilities) fails in the same words and with exit
-codes that scripts can rely on. It imports nothing of the rest, so that every part may import it. It is not for errors
-that one function hands to its caller for control flow, and not for what plugins raise inside OpenStack processes.
+It exists so that every part (the faces, the lab, the agent, the capabilities) fails in the same
+words and with exit codes that scripts can rely on. It imports nothing of the rest, so that every
+part may import it. It is not for errors that one function hands to its caller for control flow, and
+not for what plugins raise inside OpenStack processes.
 
 ::
 
@@ -15,8 +16,9 @@ that one function hands to its caller for control flow, and not for what plugins
      ├─ PrivilegeError      77   more rights are needed
      └─ ConfigurationError  78   a configuration file is missing or wrong
 
-The codes are those of ``sysexits.h``, because 0, 1 and 2 already mean OK, WARN and ERROR in commands that judge
-(``isthmus status``). 70 is an error nobody foresaw, 130 an interrupt by the person, 141 a reader that went away.
+The codes are those of ``sysexits.h``, because 0, 1 and 2 already mean OK, WARN and ERROR in
+commands that judge (``isthmus status``). 70 is an error nobody foresaw, 130 an interrupt by the
+person, 141 a reader that went away.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ BROKEN_PIPE = 141
 class IsthmusError(Exception):
     """Something that was asked for was tried and not done.
 
-    Parts, each a short phrase without a final stop: ``what`` failed; ``where`` (site, service, file, object); the
-    ``cause``; what was changed and what is ``unchanged``; ``next_command``: what to do now (may have several lines).
-    None of them may hold a secret: all of them reach terminals and logs.
+    Parts, each a short phrase without a final stop: ``what`` failed; ``where`` (site, service,
+    file, object); the ``cause``; what was changed and what is ``unchanged``; ``next_command``: what
+    to do now (may have several lines). None of them may hold a secret: all of them reach terminals
+    and logs.
     """
 
     exit_code: ClassVar[int] = 1

@@ -1,8 +1,9 @@
-"""The `isthmus` command: finds the command that was asked for, runs it, and turns any failure into words and a code.
+"""The `isthmus` command: finds what was asked for, runs it, and words every failure.
 
-Commands are loaded by entry point (group ``isthmus.cli``), so that the lab adds its own without being imported here.
-Modules that cost time to import (openstacksdk, rich, the capabilities) are imported by the commands that use them:
-``isthmus --help`` should answer at once. It is not a shell: without a command it prints the help.
+Commands are loaded by entry point (group ``isthmus.cli``), so that the lab adds its own without
+being imported here. Modules that cost time to import (openstacksdk, rich, the capabilities) are
+imported by the commands that use them: ``isthmus --help`` should answer at once. It is not a shell:
+without a command it prints the help.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Application(cliff.app.App):
     NAME = "isthmus"
 
     def __init__(self) -> None:
-        # cliff otherwise reads the file lists of all installed distributions (0.2 s and more) only to say which of
-        # them a command comes from.
-        cliff.command._dists_by_mods = {}
+        # cliff otherwise reads the file lists of all installed distributions (0.2 s and more) only
+        # to say which of them a command comes from.
+        cliff.command._dists_by_mods = {}  # type: ignore[assignment]
         super().__init__(
             description=isthmus.__doc__,
             version=version(),
@@ -52,13 +53,13 @@ class Application(cliff.app.App):
         parser = super().build_option_parser(
             description,
             version,
-            {"prog": self.NAME, "allow_abbrev": False, **(argparse_kwargs or {})},
+            {"prog": self.NAME, "allow_abbrev": False},
         )
         parser.add_argument(
             "--sites",
             metavar="FILE",
-            help="The sites file; otherwise $ISTHMUS_SITES, ./sites.yaml, ~/.config/isthmus/sites.yaml, "
-            "/etc/isthmus/sites.yaml, whichever exists first.",
+            help="The sites file; otherwise the first of $ISTHMUS_SITES, ./sites.yaml, "
+            "~/.config/isthmus/sites.yaml, /etc/isthmus/sites.yaml.",
         )
         return parser
 
@@ -109,10 +110,10 @@ class Application(cliff.app.App):
 
     def _find(self, argv: list[str]) -> tuple[type[cliff.command.Command], str, list[str]]:
         try:
-            return self.command_manager.find_command(argv)  # type: ignore[no-any-return]
+            return self.command_manager.find_command(argv)
         except ValueError as error:
             words = " ".join(argv)
-            matches = self.get_fuzzy_matches(argv[0])
+            similar = [f"isthmus {match}" for match in self.get_fuzzy_matches(argv[0])[:8]]
             raise errors.UsageError(
                 f"there is no command {words!r}",
                 next_command="\n".join(f"isthmus {match}" for match in matches[:8])
@@ -121,7 +122,7 @@ class Application(cliff.app.App):
 
 
 def _split_at_double_dash(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words after ``--`` belong to the command (`lab exec paris -- ls -h`) and are no options of ours."""
+    """Words after ``--`` belong to the command: in `lab exec paris -- ls -h` the -h is for ls."""
     words = list(argv)
     if "--" not in words:
         return words, []
@@ -140,7 +141,7 @@ def version() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code; never raises, so that every way out has its code."""
+    """Run the command line and return the exit code; every way out has its own, none raises."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         code = Application().run(words)
