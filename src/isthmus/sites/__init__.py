@@ -1,0 +1,1 @@
+"""The inventory: what a site is, how to reach it, and how to ask several of them at once."""
