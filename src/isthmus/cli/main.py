@@ -116,8 +116,7 @@ class Application(cliff.app.App):
             similar = [f"isthmus {match}" for match in self.get_fuzzy_matches(argv[0])[:8]]
             raise errors.UsageError(
                 f"there is no command {words!r}",
-                next_command="\n".join(f"isthmus {match}" for match in matches[:8])
-                or "isthmus --help",
+                next_command="\n".join(similar) or "isthmus --help",
             ) from error
 
 

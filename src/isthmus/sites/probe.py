@@ -20,7 +20,7 @@ from isthmus.sites import agent_documents, failures
 from isthmus.sites.inventory import Site
 
 CONNECT_SECONDS = 3.0
-"""Longest wait for a TCP connection: survives one lost SYN packet, which is sent again after 1 s."""
+"""Longest wait for a TCP connection: one lost SYN packet is sent again after 1 s."""
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of an answer that are read: agents send some 2 KB, Keystone's root less than 1 KB."""
