@@ -1,0 +1,49 @@
+"""What one request has done to the databases so far.
+
+Filled by ``routing`` (from SQLAlchemy's events), read by ``routing`` and ``unavailable``. It is a
+context variable and not an attribute of Keystone's own request context, because that one is made
+anew in the middle of a request. Threads that serve no request have no scope.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+class Side(enum.StrEnum):
+    """Which database a connection leads to."""
+
+    READER = "reader"
+    WRITER = "writer"
+
+
+@dataclass(kw_only=True)
+class Scope:
+    """One request: whether it has committed at the writer, and the last database error and side."""
+
+    wrote: bool = False
+    error: BaseException | None = None
+    side: Side | None = None
+
+
+_current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("isthmus", default=None)
+
+
+def current() -> Scope | None:
+    """The scope of the request that this thread is serving, if any."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def request() -> Iterator[Scope]:
+    """The scope of one request, from its first byte to its answer."""
+    scope = Scope()
+    token = _current.set(scope)
+    try:
+        yield scope
+    finally:
+        _current.reset(token)
