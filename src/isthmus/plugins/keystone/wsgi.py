@@ -12,7 +12,10 @@ connection, opens no file of its own and starts no thread.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import wsgiref.util
+from collections.abc import Iterator
 from typing import Any
 
 import keystone.conf
@@ -26,15 +29,26 @@ from isthmus.plugins.keystone import options, routing, runtime, unavailable
 
 def _make_application() -> Any:
     options.register(keystone.conf.CONF)
-    application = flask_core.initialize_application(
-        name="public",
-        config_files=flask_core._get_config_files(),
-        # The configuration has been read and no driver is loaded yet.
-        post_log_configured_function=_install,
-    )
+    with _no_arguments():
+        application = flask_core.initialize_application(
+            name="public",
+            config_files=flask_core._get_config_files(),
+            # The configuration has been read and no driver is loaded yet.
+            post_log_configured_function=_install,
+        )
     _warm_up(application)
     runtime.replay_in_children()
     return unavailable.Middleware(application, before=_before_request)
+
+
+@contextlib.contextmanager
+def _no_arguments() -> Iterator[None]:
+    """Hide the server's command line: Keystone would take it for its own and exit."""
+    arguments, sys.argv = sys.argv, ["keystone-wsgi-public"]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 def _install() -> None:

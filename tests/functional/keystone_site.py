@@ -1,0 +1,445 @@
+"""A real replica site for the tests of the kit: writer, read-only replica, Keystone under gunicorn.
+
+Everything runs on loopback. What crosses the link to the writer site goes through two relays, one
+for Keystone's writes and one for the replication; ``cut`` refuses both, as a listener does whose
+servers are all down.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+PASSWORD = "correct horse"
+LOCKOUT_ATTEMPTS = 3
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
+    """Wait for a condition; ``seconds`` is the promise that the caller tests."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+class Relay:
+    """Forwards a loopback port; ``cut`` closes it and every connection through it."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self._target = target
+        self._open: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+        self.heal()
+
+    def heal(self) -> None:
+        if self._listener is not None:
+            return
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.port))
+        listener.listen()
+        self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        listener, self._listener = self._listener, None
+        for one in [*([listener] if listener else []), *self._open]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _address = listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for one in (source, sink):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+class Database:
+    """One mariadbd in a directory of its own that the user mysql can reach."""
+
+    def __init__(self, root: Path, name: str, *, server_id: int, read_only: bool) -> None:
+        self.directory = root / name
+        self.directory.mkdir()
+        self.port = free_port()
+        self.socket = self.directory / "my.sock"
+        owner = pwd.getpwnam("mysql")
+        os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+        self._config = self.directory / "my.cnf"
+        self._config.write_text(
+            f"""[mariadbd]
+user=mysql
+datadir={self.directory}/data
+socket={self.socket}
+pid-file={self.directory}/pid
+log-error={self.directory}/error.log
+bind-address=127.0.0.1
+port={self.port}
+server_id={server_id}
+gtid_domain_id={server_id}
+gtid_strict_mode=ON
+skip-name-resolve
+performance_schema=OFF
+character-set-server=utf8mb4
+innodb_buffer_pool_size=32M
+innodb_log_file_size=16M
+innodb_flush_log_at_trx_commit=2
+log_bin=binlog
+binlog_format=ROW
+log_slave_updates=ON
+slave_net_timeout=10
+read_only={"ON" if read_only else "OFF"}
+"""
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if not (self.directory / "data").exists():
+            install = ["mariadb-install-db", "--no-defaults", "--user=mysql"]
+            install += ["--auth-root-authentication-method=normal"]
+            install += [f"--datadir={self.directory}/data"]
+            subprocess.run(install, check=True, capture_output=True, timeout=60)
+        self._process = subprocess.Popen(
+            ["mariadbd", f"--defaults-file={self._config}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        until(self._answers, f"{self.directory} answers", 30)
+
+    def _answers(self) -> bool:
+        try:
+            self.run("SELECT 1")
+        except pymysql.Error:
+            return False
+        return True
+
+    def run(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        connection = pymysql.connect(user="root", unix_socket=str(self.socket), autocommit=True)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement, arguments or None)
+            return list(cursor.fetchall())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def token(self) -> str:
+        assert self.status == 201, self
+        return self.headers["x-subject-token"]
+
+
+class Site:
+    """The replica site, and the writer site's database behind the relays."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.master = Database(root, "master", server_id=100, read_only=False)
+        self.replica = Database(root, "replica", server_id=131, read_only=True)
+        self.port = free_port()
+        self.queue = root / "keystone" / "queue.sqlite"
+        self.log = root / "keystone" / "keystone.log"
+        self._gunicorn: subprocess.Popen[bytes] | None = None
+        self._admin = ""
+
+    def build(self) -> None:
+        """Databases with replication from the first event, Keystone's schema and its admin."""
+        self.master.start()
+        self.replica.start()
+        self.write_relay = Relay(self.master.port)
+        self.replication_relay = Relay(self.master.port)
+        self.master.run("CREATE USER repl@'%%' IDENTIFIED BY 'repl'")
+        self.master.run("GRANT REPLICATION SLAVE ON *.* TO repl@'%%'")
+        self.replica.run(
+            "CHANGE MASTER TO master_host='127.0.0.1', master_user='repl',"
+            f" master_password='repl', master_port={self.replication_relay.port},"
+            " master_connect_retry=1, master_use_gtid=slave_pos"
+        )
+        self.replica.run("START SLAVE")
+        for name in ("keystone", "isthmus_identity"):
+            self.master.run(f"CREATE DATABASE {name}")
+            self.master.run(f"GRANT ALL ON {name}.* TO keystone@'%%' IDENTIFIED BY 'kpw'")
+        self.master.run(
+            "CREATE TABLE isthmus_identity.replay_position (site VARCHAR(64), queue CHAR(32),"
+            " sequence BIGINT NOT NULL, replayed_at DATETIME(6) NOT NULL,"
+            " PRIMARY KEY (site, queue))"
+        )
+        self._configure()
+        self._create_keystone()
+        self.caught_up()
+        self.start_keystone()
+
+    def _configure(self) -> None:
+        home = self.root / "keystone"
+        home.mkdir()
+        for keys in ("fernet-keys", "credential-keys"):
+            (home / keys).mkdir(mode=0o700)
+            for index in "01":
+                key = base64.urlsafe_b64encode(secrets.token_bytes(32))
+                (home / keys / index).write_bytes(key)
+        account = "mysql+pymysql://keystone:kpw@127.0.0.1"
+        options = "charset=utf8mb4&connect_timeout=3&read_timeout=5&write_timeout=5"
+        (home / "keystone.conf").write_text(
+            f"""[DEFAULT]
+log_file={self.log}
+use_stderr=false
+[database]
+connection={account}:{self.write_relay.port}/keystone?{options}
+slave_connection={account}:{self.replica.port}/keystone?{options}
+[token]
+provider=fernet
+[fernet_tokens]
+key_repository={home}/fernet-keys
+[fernet_receipts]
+key_repository={home}/fernet-keys
+[credential]
+key_repository={home}/credential-keys
+[cache]
+enabled=true
+backend=dogpile.cache.memory
+[identity]
+driver=isthmus
+password_hash_rounds=4
+max_password_length=72
+[shadow_users]
+driver=isthmus
+[revoke]
+driver=isthmus
+[trust]
+driver=isthmus
+[security_compliance]
+lockout_failure_attempts={LOCKOUT_ATTEMPTS}
+lockout_duration=1800
+[isthmus]
+site=madrid
+queue_path={self.queue}
+"""
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {"OS_KEYSTONE_CONFIG_DIR": str(self.root / "keystone")}
+        if not importlib.metadata.entry_points(group="keystone.trust", name="isthmus"):
+            own["PYTHONPATH"] = str(self._trust_entry_point())
+        return {**os.environ, **own}
+
+    def _trust_entry_point(self) -> Path:
+        """Offer the trust driver where the installed metadata does not name it yet."""
+        information = self.root / "path" / "isthmus_trust-0.dist-info"
+        information.mkdir(parents=True, exist_ok=True)
+        (information / "METADATA").write_text("Name: isthmus-trust\nVersion: 0\n")
+        (information / "entry_points.txt").write_text(
+            "[keystone.trust]\nisthmus = isthmus.plugins.keystone.trust:Trust\n"
+        )
+        return information.parent
+
+    def _create_keystone(self) -> None:
+        config = ["--config-file", str(self.root / "keystone" / "keystone.conf")]
+        bootstrap = ["bootstrap", "--bootstrap-password", PASSWORD]
+        bootstrap += ["--bootstrap-region-id", "madrid"]
+        for command in (["db_sync"], bootstrap):
+            done = subprocess.run(
+                [str(BIN / "keystone-manage"), *config, *command],
+                capture_output=True,
+                text=True,
+                timeout=120,
+                env=self.environment,
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+
+    def start_keystone(self) -> None:
+        with (self.root / "gunicorn.log").open("ab") as output:
+            self._gunicorn = subprocess.Popen(
+                [str(BIN / "gunicorn"), "--bind", f"127.0.0.1:{self.port}", "--preload"]
+                + ["--worker-class", "gthread", "--workers", "2", "--threads", "4"]
+                + ["isthmus.plugins.keystone.wsgi:application"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environment,
+                start_new_session=True,
+            )
+        until(self._keystone_answers, "Keystone answers", 60)
+
+    def _keystone_answers(self) -> bool:
+        assert self._gunicorn is not None
+        assert self._gunicorn.poll() is None, (self.root / "gunicorn.log").read_text()[-3000:]
+        try:
+            return self("GET", "/v3").status == 200
+        except OSError:
+            return False
+
+    def kill_keystone(self) -> None:
+        """SIGKILL to every process of Keystone at once."""
+        assert self._gunicorn is not None
+        os.killpg(self._gunicorn.pid, signal.SIGKILL)
+        self._gunicorn.wait(timeout=10)
+
+    def stop(self) -> None:
+        if self._gunicorn is not None and self._gunicorn.poll() is None:
+            self._gunicorn.terminate()
+            try:
+                self._gunicorn.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.kill_keystone()
+        self.master.stop()
+        self.replica.stop()
+
+    def cut(self) -> None:
+        self.write_relay.cut()
+        self.replication_relay.cut()
+
+    def heal(self) -> None:
+        self.write_relay.heal()
+        self.replication_relay.heal()
+        # Back-off of the replay (4 s) and a retry of the replication (1 s), with room.
+        until(lambda: self.pending() == 0, "the queue has been replayed", 15)
+        self.caught_up()
+
+    def caught_up(self) -> None:
+        position = self.master.run("SELECT @@gtid_binlog_pos")[0][0]
+        waited = self.replica.run("SELECT MASTER_GTID_WAIT(%s, 15)", position)
+        assert waited == [(0,)], self.replica.run("SHOW SLAVE STATUS")
+
+    def pending(self) -> int:
+        with contextlib.closing(sqlite3.connect(self.queue)) as connection:
+            query = "SELECT count(*) FROM entry WHERE replayed_at IS NULL"
+            return int(connection.execute(query).fetchone()[0])
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = None,
+        subject: str | None = None,
+    ) -> Answer:
+        """One HTTP request on a new connection, so that any worker may get it."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        request.add_header("Content-Type", "application/json")
+        if token:
+            request.add_header("X-Auth-Token", token)
+        if subject:
+            request.add_header("X-Subject-Token", subject)
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            response = urllib.request.urlopen(request, data=data, timeout=60)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            raw = response.read()
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, json.loads(raw) if raw else None)
+
+    def login(
+        self,
+        name: str,
+        password: str = PASSWORD,
+        *,
+        project: str | None = None,
+        trust: str | None = None,
+    ) -> Answer:
+        user = {"name": name, "domain": {"id": "default"}, "password": password}
+        auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
+        if project:
+            auth["scope"] = {"project": {"id": project}}
+        if trust:
+            auth["scope"] = {"OS-TRUST:trust": {"id": trust}}
+        return self("POST", "/v3/auth/tokens", {"auth": auth})
+
+    def validate(self, token: str, *, by: str | None = None) -> int:
+        return self("GET", "/v3/auth/tokens", token=by or token, subject=token).status
+
+    @property
+    def admin(self) -> str:
+        """A token of the administrator, scoped to the project admin."""
+        if not self._admin or self.validate(self._admin) != 200:
+            user = {"name": "admin", "domain": {"id": "default"}, "password": PASSWORD}
+            scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
+            identity = {"methods": ["password"], "password": {"user": user}}
+            body = {"auth": {"identity": identity, "scope": scope}}
+            self._admin = self("POST", "/v3/auth/tokens", body).token
+        return self._admin
+
+    def create(self, collection: str, singular: str, **what: Any) -> dict[str, Any]:
+        answer = self("POST", f"/v3/{collection}", {singular: what}, token=self.admin)
+        assert answer.status == 201, answer
+        return dict(answer.body[singular])
+
+    def account(self, user_id: str, database: Database) -> tuple[Any, ...]:
+        """failed_auth_count, failed_auth_at, last_active_at as stored in a database."""
+        query = (
+            "SELECT failed_auth_count, failed_auth_at, last_active_at FROM keystone.user"
+            " JOIN keystone.local_user ON local_user.user_id = user.id WHERE user.id = %s"
+        )
+        return database.run(query, user_id)[0]
+
+
+@contextlib.contextmanager
+def running_site() -> Iterator[Site]:
+    root = Path(tempfile.mkdtemp(prefix="isthmus-kit-", dir="/var/tmp"))
+    root.chmod(0o755)
+    site = Site(root)
+    try:
+        site.build()
+        yield site
+    finally:
+        site.stop()
+        shutil.rmtree(root)
