@@ -1,0 +1,150 @@
+"""`isthmus-agent --config FILE`: starts the threads, answers over HTTP, ends on SIGTERM or SIGINT.
+
+The rights its database user needs are `isthmus.identity.schema.agent_grants`.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from isthmus import errors
+from isthmus.agent import config, http, sources
+from isthmus.agent.looping import Loop
+from isthmus.agent.watching import MasterWatch, NodeWatch, ReplicaWatch
+
+# Looks end within two seconds; a change of master in progress is completed by the server anyway.
+STOP_SECONDS = 3.0
+# The default stack (8 MB of address space per thread) is for programs that recurse.
+_STACK = 512 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """All threads of one site's agent and what they have found."""
+
+    def __init__(self, settings: config.Config) -> None:
+        self.settings = settings
+        self._started_at = datetime.now(UTC)
+        self.masters = _masters(settings)
+        self.watches = {
+            database.name: ReplicaWatch(settings, database, self.masters)
+            if database.kind is config.Kind.REPLICA
+            else NodeWatch(settings, database)
+            for database in settings.databases
+        }
+        self._servers: list[http.Server] = []
+
+    @property
+    def _loops(self) -> list[Loop]:
+        actors: list[Loop] = [watch.actor for watch in self.watches.values()]
+        return [*self.masters.values(), *self.watches.values(), *actors]
+
+    def start(self) -> None:
+        """Listen, then look; raises `errors.UnavailableError` if an address cannot be had."""
+        self._servers = [http.Server(address, self.answer) for address in self.settings.listen]
+        for loop in self._loops:
+            loop.start()
+        for server in self._servers:
+            server.start()
+
+    def stop(self) -> None:
+        for loop in self._loops:
+            loop.stop()
+        for server in self._servers:
+            server.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for loop in self._loops:
+            loop.join(max(0.0, deadline - time.monotonic()))
+
+    def answer(self, path: str) -> http.Answer:
+        """The answer to GET `path`."""
+        match path.strip("/").split("/"):
+            case ["healthcheck"]:
+                return http.text(200, "OK")
+            case ["status"]:
+                return http.document(self.status())
+            case ["database", name, "reader" | "writer" as use] if name in self.watches:
+                report, at = self.watches[name].report, time.monotonic()
+                good, reason = report.reader(at) if use == "reader" else report.writer(at)
+                return http.text(200 if good else 503, reason)
+        known = ", ".join(self.watches)
+        return http.text(404, f"no such path; databases of this agent: {known}")
+
+    def status(self) -> dict[str, Any]:
+        """The document of `/status`."""
+        at = time.monotonic()
+        return {
+            "site": self.settings.site,
+            "time": _utc(datetime.now(UTC)),
+            "agent": {
+                "pid": os.getpid(),
+                "started_at": _utc(self._started_at),
+                "version": metadata.version("isthmus"),
+            },
+            "databases": [watch.report.document(at) for watch in self.watches.values()],
+            "keys": sources.key_repositories(self.settings.key_repositories),
+            "queue": sources.queue(self.settings.queue),
+        }
+
+
+def _masters(settings: config.Config) -> dict[str, MasterWatch]:
+    """Masters are looked at only where there is a replica that could follow them."""
+    account = settings.replication
+    kinds = {database.kind for database in settings.databases}
+    if config.Kind.REPLICA not in kinds:
+        return {}
+    return {name: MasterWatch(name, address, account) for name, address in settings.masters.items()}
+
+
+def _utc(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
+
+
+def _log_to_stderr() -> None:
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="isthmus-agent", description=__doc__)
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    _log_to_stderr()
+    threading.stack_size(_STACK)
+    try:
+        return _run(Agent(config.load(options.config)))
+    except errors.IsthmusError as error:
+        sys.stderr.write(error.describe() + "\n")
+        return error.exit_code
+
+
+def _run(agent: Agent) -> int:
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    agent.start()
+    log.info("agent of %s watches %s", agent.settings.site, ", ".join(agent.watches))
+    ended.wait()
+    log.info("agent of %s ends", agent.settings.site)
+    agent.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

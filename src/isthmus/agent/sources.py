@@ -1,0 +1,52 @@
+"""Facts of the site that are not databases: the token keys on disk and the queue of waiting writes.
+
+Read on request, never changed. Whatever cannot be read is told as text in its place.
+"""
+
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from isthmus.identity import keys
+
+# Waiting for a writer of the queue must not hold up an answer.
+_BUSY_SECONDS = 0.2
+_PENDING = "SELECT count(*), min(recorded_at) FROM entry WHERE replayed_at IS NULL AND aside = 0"
+
+
+def key_repositories(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Digest, number of keys and primary index per repository."""
+    return {name: _repository(path) for name, path in paths.items()}
+
+
+def _repository(path: Path) -> dict[str, Any]:
+    try:
+        found = keys.inspect(path)
+    except keys.KeyRepositoryError as error:
+        return {"error": str(error)}
+    return {"digest": found.digest, "keys": found.keys, "primary": found.primary}
+
+
+def queue(path: Path | None) -> dict[str, Any]:
+    """How many writes wait for the writer site and the age of the oldest in seconds."""
+    if path is None:
+        return {"error": "no queue is configured at this site"}
+    try:
+        pending, oldest = _read(path)
+    except sqlite3.Error as error:
+        return {"error": f"{path}: {error}"}
+    age = None if oldest is None else round(max(0.0, time.time() - oldest), 3)
+    return {"pending": pending, "oldest_age_seconds": age}
+
+
+def _read(path: Path) -> tuple[int, float | None]:
+    location = f"file:{quote(str(path))}?mode=ro"
+    connection = sqlite3.connect(location, uri=True, timeout=_BUSY_SECONDS)
+    try:
+        pending, oldest = connection.execute(_PENDING).fetchone()
+        return pending, oldest
+    finally:
+        connection.close()

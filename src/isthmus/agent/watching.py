@@ -1,0 +1,230 @@
+"""Threads that look: one per master, one per database, each with its connection and its limits.
+
+A database that hangs holds up nothing but its own thread. What is decided lies in
+`isthmus.identity`; what is done about it in `isthmus.agent.acting`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from isthmus.agent import databases
+from isthmus.agent.acting import NodeActor, ReplicaActor
+from isthmus.agent.config import Account, Address, Config, Database
+from isthmus.agent.looping import Loop
+from isthmus.agent.reports import Cluster, Report
+from isthmus.identity import replication, writer
+from isthmus.identity.positions import Position
+
+LOOK_EVERY = 0.25
+MASTER_EVERY = 1.0
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Eye:
+    """A connection that is kept between looks, and made anew when it broke."""
+
+    def __init__(self, address: Address, account: Account, *, node: bool = False) -> None:
+        self._address, self._account, self._node = address, account, node
+        self._session: databases.Session | None = None
+
+    def look(self, question: Callable[[databases.Session], _T]) -> _T:
+        """Ask; a connection that broke since the last look is replaced once before it counts."""
+        if self._session is not None:
+            try:
+                return question(self._session)
+            except databases.DatabaseError as error:
+                if error.answered:
+                    raise
+                self.close()
+        self._session = databases.Session(self._address, self._account)
+        try:
+            if self._node:
+                databases.prepare_node(self._session)
+            return question(self._session)
+        except databases.DatabaseError as error:
+            if not error.answered:
+                self.close()
+            raise
+
+    def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+
+class MasterWatch(Loop):
+    """Looks at one writer site's database with the replication user."""
+
+    def __init__(self, name: str, address: Address, account: Account) -> None:
+        super().__init__(f"master-{name}", MASTER_EVERY)
+        self.site = name
+        self._eye = Eye(address, account)
+        self.view = replication.Master(
+            at=float("-inf"), usable=False, position=Position(), reason="not observed yet"
+        )
+
+    def tick(self) -> None:
+        try:
+            self.view = self._eye.look(lambda s: databases.look_at_master(s, time.monotonic))
+        except databases.DatabaseError as error:
+            self.view = replace(self.view, at=time.monotonic(), usable=False, reason=str(error))
+
+    def close(self) -> None:
+        self._eye.close()
+
+
+class Watch(Loop):
+    """What the two kinds of watch share: the published report and the log of its changes."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.name, LOOK_EVERY)
+        self.database = database
+        self.report = Report(
+            at=time.monotonic(), name=database.name, kind=database.kind, home=database.home
+        )
+
+    def publish(self, report: Report) -> None:
+        before, self.report = self.report, report
+        if (before.verdict, before.writer_until > 0) != (report.verdict, report.writer_until > 0):
+            level = logging.INFO if report.serving else logging.WARNING
+            log.log(level, "%s: %s: %s", report.name, report.verdict, report.reason)
+
+
+class ReplicaWatch(Watch):
+    """Looks at one replica, has it judged, and hands what is to be done to its actor."""
+
+    def __init__(
+        self, config: Config, database: Database, masters: Mapping[str, MasterWatch]
+    ) -> None:
+        super().__init__(database)
+        self._config, self._masters = config, masters
+        self._eye = Eye(database.address, database.account)
+        self._state = replication.State()
+        self.actor = ReplicaActor(config, database)
+
+    def tick(self) -> None:
+        while (outcome := self.actor.outcome()) is not None:
+            self._state = replication.acted(
+                self._state, time.monotonic(), outcome.master, refused=outcome.refused
+            )
+        seen = self._look()
+        decision = replication.observe(
+            self._state, seen, self._config.policy.replica, self.database.home
+        )
+        self._state = decision.state
+        self.publish(self._report(seen, decision))
+        if decision.action.master is not None:
+            self.actor.submit(decision.action, decision.reason)
+
+    def _look(self) -> replication.Observation:
+        replica, error, answered = None, "", False
+        try:
+            replica = self._eye.look(lambda s: databases.look_at_replica(s, self._config.master_at))
+        except databases.DatabaseError as problem:
+            error, answered = str(problem), problem.answered
+        return replication.Observation(
+            at=time.monotonic(),
+            now=datetime.now(UTC),
+            replica=replica,
+            masters={name: watch.view for name, watch in self._masters.items()},
+            error=error,
+            answered=answered,
+            may_act=self.actor.ready,
+        )
+
+    def _report(self, seen: replication.Observation, decision: replication.Decision) -> Report:
+        replica = seen.replica
+        return replace(
+            self.report,
+            at=seen.at,
+            serving=decision.verdict is replication.Verdict.SERVING,
+            verdict=decision.verdict,
+            reason=decision.reason,
+            position=str(replica.applied) if replica else self.report.position,
+            master=replica.stream.master if replica and replica.stream else self.report.master,
+            lag_seconds=decision.lag_seconds,
+            advance_age_seconds=decision.advance_age_seconds,
+            lease=self.actor.lease,
+            last_event=self.actor.last_event,
+        )
+
+    def threads(self) -> list[threading.Thread]:
+        return [self, self.actor]
+
+    def close(self) -> None:
+        self._eye.close()
+
+
+class NodeWatch(Watch):
+    """Looks at this site's Galera node and decides whether it is the writer."""
+
+    def __init__(self, config: Config, database: Database) -> None:
+        super().__init__(database)
+        self._config = config
+        self._eye = Eye(database.address, database.account, node=True)
+        self._state = writer.State()
+        self.actor = NodeActor(config, database)
+
+    def tick(self) -> None:
+        try:
+            view, position = self._eye.look(lambda s: databases.look_at_node(s, time.monotonic))
+        except databases.DatabaseError as error:
+            self._publish_failure(error)
+            return
+        decision = writer.decide(
+            self._state,
+            view,
+            self._config.site,
+            self._config.writer_preference,
+            self._config.policy.writer,
+        )
+        self._state = decision.state
+        self.actor.told(view.at, decision)
+        self.publish(self._report(view, position, decision))
+
+    def _publish_failure(self, error: databases.DatabaseError) -> None:
+        verdict = writer.Verdict.UNKNOWN if error.answered else writer.Verdict.UNREACHABLE
+        problem = "refuses to be looked at" if error.answered else "does not answer"
+        self.publish(
+            replace(
+                self.report,
+                at=time.monotonic(),
+                serving=False,
+                writer_until=0.0,
+                verdict=verdict,
+                reason=f"the database {problem}: {error}",
+                cluster=None,
+                lag_seconds=None,
+                lease=self.actor.lease,
+            )
+        )
+
+    def _report(self, view: writer.View, position: str, decision: writer.Decision) -> Report:
+        return replace(
+            self.report,
+            at=view.at,
+            serving=decision.verdict is writer.Verdict.SERVING,
+            verdict=decision.verdict,
+            reason=decision.reason,
+            writer_until=decision.writer_until,
+            position=position,
+            lag_seconds=decision.lag_seconds,
+            cluster=Cluster(
+                status=view.status, size=view.size, members=view.members, state=view.state
+            ),
+            lease=self.actor.lease,
+            last_event=self.actor.last_event,
+        )
+
+    def threads(self) -> list[threading.Thread]:
+        return [self, self.actor]
+
+    def close(self) -> None:
+        self._eye.close()

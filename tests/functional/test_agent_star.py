@@ -1,0 +1,129 @@
+"""The agent against real databases: who is read, who takes the writes, what is followed."""
+
+import signal
+from collections.abc import Iterator
+
+import agent_databases as db
+import agent_star
+import pytest
+
+pytestmark = pytest.mark.functional
+
+# Limits of the policy (3 s) plus looks, reconnects (1 s apart) and a busy machine.
+NOTICED = 12
+
+
+@pytest.fixture(scope="module")
+def star() -> Iterator[agent_star.Star]:
+    with agent_star.running() as found:
+        yield found
+
+
+def test_one_site_takes_the_writes_and_every_database_may_be_read(star: agent_star.Star) -> None:
+    assert star.writers() == ["paris"]
+    assert [agent.reader() for agent in star.agents.values()] == [200, 200, 200]
+    cluster = star.agents["lyon"].database()["cluster"]
+    assert cluster["members"] == ["lyon", "paris"]
+    assert cluster["size"] == 3
+
+
+def test_the_agent_is_small(star: agent_star.Star) -> None:
+    assert star.agents["madrid"].memory_mb() < 40
+
+
+def test_a_replica_that_does_not_apply_leaves_the_balancer_and_returns(
+    star: agent_star.Star,
+) -> None:
+    madrid = star.agents["madrid"]
+    star.madrid.rows("STOP SLAVE SQL_THREAD")
+    db.wait_for("it leaves", lambda: madrid.reader() == 503, NOTICED)
+    assert madrid.database()["verdict"] == "lagging"
+    star.madrid.rows("START SLAVE SQL_THREAD")
+    db.wait_for("it returns", lambda: madrid.reader() == 200, NOTICED)
+    assert madrid.database()["master"] == "paris"
+
+
+def test_a_second_agent_looks_and_does_not_act(star: agent_star.Star) -> None:
+    second = agent_star.Agent(
+        star.folder, "second", f"{db.NETWORK}.21", star.document("madrid", star.madrid)
+    )
+    second.start()
+    try:
+        db.wait_for("it serves", lambda: second.reader() == 200, NOTICED)
+        lease = second.database()["lease"]
+        assert lease["held"] is False
+        assert "another agent holds the lease" in lease["reason"]
+        assert star.agents["madrid"].database()["lease"]["held"] is True
+    finally:
+        assert second.end() == 0
+
+
+def test_an_agent_that_is_killed_and_started_again_changes_nothing(star: agent_star.Star) -> None:
+    row = star.paris.rows("SELECT site, epoch FROM isthmus_identity.writer")
+    for agent in star.agents.values():
+        agent.end(signal.SIGKILL)
+        agent.start()
+    db.wait_for("all is as before", star.settled, NOTICED)
+    assert star.paris.rows("SELECT site, epoch FROM isthmus_identity.writer") == row
+
+
+def test_a_frozen_database_is_unreachable_within_three_seconds(star: agent_star.Star) -> None:
+    madrid = star.agents["madrid"]
+    star.madrid.send(signal.SIGSTOP)
+    try:
+        db.wait_for("it leaves", lambda: madrid.reader() == 503, 3)
+        db.wait_for("it is named", lambda: madrid.database()["verdict"] == "unreachable", 3)
+    finally:
+        star.madrid.send(signal.SIGCONT)
+    db.wait_for("it returns", lambda: madrid.reader() == 200, NOTICED)
+
+
+def test_a_replica_that_is_ahead_of_every_master_is_left_alone(star: agent_star.Star) -> None:
+    madrid = star.agents["madrid"]
+    star.madrid.rows("STOP SLAVE")
+    position = str(star.madrid.value("SELECT @@gtid_slave_pos"))
+    star.madrid.rows("SET GLOBAL gtid_slave_pos='100-100-99999'", "START SLAVE")
+    db.wait_for("it is seen", lambda: madrid.database()["verdict"] == "diverged", NOTICED)
+    seen = madrid.database()
+    assert seen["master"] == "paris"
+    assert seen["serving"] is False
+    assert "100-100-99999" in seen["reason"]
+    assert "reload this replica" in seen["reason"]
+    star.madrid.rows("STOP SLAVE", f"SET GLOBAL gtid_slave_pos='{position}'", "START SLAVE")
+    db.wait_for("it serves again", lambda: madrid.reader() == 200, NOTICED)
+
+
+def test_the_other_site_takes_over_when_the_writer_is_killed_and_the_replica_follows_it(
+    star: agent_star.Star,
+) -> None:
+    madrid = star.agents["madrid"]
+    star.paris.end(signal.SIGKILL)
+    # The suspect timeout (3 s), the inactive timeout (6 s), then one claim.
+    db.wait_for("lyon takes the writes", lambda: star.writers() == ["lyon"], 20)
+    db.wait_for("the replica follows", lambda: madrid.database()["master"] == "lyon", 20)
+    db.wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
+    star.lyon.rows("INSERT INTO keystone.project VALUES (7)")
+    arrived = "SELECT count(*) FROM keystone.project WHERE id = 7"
+    db.wait_for("writes arrive", lambda: star.madrid.value(arrived) == 1, 5)
+    event = madrid.database()["last_event"]
+    assert "re-pointed from paris to lyon at 100-100-" in event
+    assert "it reached 100-100-" in event
+
+
+def test_a_writer_that_returns_leaves_the_writes_where_they_are_and_gets_its_replica_back(
+    star: agent_star.Star,
+) -> None:
+    madrid = star.agents["madrid"]
+    star.paris.start()
+    db.wait_for("it is in step", lambda: star.agents["paris"].reader() == 200, 30)
+    db.wait_for("the replica is home", lambda: madrid.database()["master"] == "paris", 30)
+    db.wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
+    assert star.writers() == ["lyon"]
+    assert "re-pointed from lyon to paris" in madrid.database()["last_event"]
+
+
+def test_an_agent_ends_cleanly_when_it_is_asked(star: agent_star.Star) -> None:
+    agent = star.agents["madrid"]
+    assert agent.end(signal.SIGTERM) == 0
+    assert db.PASSWORD not in agent.log.read_text()
+    agent.start()
