@@ -139,11 +139,11 @@ def version() -> str:
         return "unknown"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, application: Application | None = None) -> int:
     """Run the command line and return the exit code; every way out has its own, none raises."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        code = Application().run(words)
+        code = (application or Application()).run(words)
         sys.stdout.flush()
     except cliff.help.HelpExit:
         return 0

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from isthmus.identity import views
 from isthmus.identity.views import View
 from isthmus.sites import agent_documents
-from isthmus.sites.inventory import Inventory, Role
+from isthmus.sites.inventory import Inventory, Role, Site
 
 
 class Outcome(enum.StrEnum):
@@ -35,6 +35,7 @@ class Code(enum.StrEnum):
     SITE_DOWN = "site-down"
     API_DOWN = "api-down"
     LOGIN_FAILED = "login-failed"
+    REGION_MISSING = "region-missing"
     AGENT_SILENT = "agent-silent"
     NO_WRITER = "no-writer"
     WRITER_UNKNOWN = "writer-unknown"
@@ -92,6 +93,8 @@ def _reachability(known: Iterable[View]) -> Iterator[Finding]:
             yield _agent_silent(view, agent.error)
         if identity.ok and login and login.error:
             yield _login_failed(view.site.name, login.error)
+        if login and login.value and view.site.region not in login.value.regions:
+            yield _region_missing(view.site, login.value.regions)
 
 
 def _last_known(view: View) -> str:
@@ -142,6 +145,17 @@ def _login_failed(site: str, error: str) -> Finding:
         summary="the identity API answers, but one cannot log in",
         cause=error,
         remedy=f"check the credentials in clouds.yaml, then: isthmus site show {site}",
+    )
+
+
+def _region_missing(site: Site, regions: Sequence[str]) -> Finding:
+    return Finding(
+        code=Code.REGION_MISSING,
+        outcome=Outcome.ERROR,
+        site=site.name,
+        summary=f"the catalog at {site.name} has no region {site.region!r}",
+        cause=f"it has: {', '.join(regions) or 'no endpoints at all'}",
+        remedy="correct the region in the sites file, or add the region's endpoints to the catalog",
     )
 
 

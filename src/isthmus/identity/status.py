@@ -22,6 +22,7 @@ from isthmus.identity import findings, views
 from isthmus.identity.views import View
 from isthmus.sites import agent_documents
 from isthmus.sites.inventory import Inventory, Role
+from isthmus.sites.looking import Answers
 
 LAG_LIMIT_SECONDS = 5.0
 """A replica further behind is a finding; the same default as the agents' lag_limit_seconds."""
@@ -97,7 +98,7 @@ class Report:
 
 def report(
     inventory: Inventory,
-    answers: Mapping[str, views.Answers],
+    answers: Mapping[str, Answers],
     *,
     now: datetime.datetime,
     lag_limit_seconds: float = LAG_LIMIT_SECONDS,

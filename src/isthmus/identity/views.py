@@ -11,22 +11,12 @@ import dataclasses
 import datetime
 from collections.abc import Iterable
 
-from isthmus.sites import agent_documents, fanout, last_good, probe
+from isthmus.sites import agent_documents
 from isthmus.sites.inventory import Inventory, Site, Topology
+from isthmus.sites.looking import Answers
 
 ONE_CLUSTER = (Topology.STAR, Topology.CLUSTER)
 """Topologies whose writer sites form one Galera cluster with one writer node at a time."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What came of asking one site; `agent` is None where none runs, `login` if not tried."""
-
-    identity: fanout.Result[probe.IdentityAnswer]
-    agent: fanout.Result[probe.AgentAnswer] | None = None
-    login: fanout.Result[probe.Login] | None = None
-    kept: last_good.Kept | None = None
-    """The last good answer of the agent, for when there is none now."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
