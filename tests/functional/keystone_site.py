@@ -306,9 +306,11 @@ queue_path={self.queue}
     def start_keystone(self) -> None:
         with (self.root / "gunicorn.log").open("ab") as output:
             self._gunicorn = subprocess.Popen(
-                [str(BIN / "gunicorn"), "--bind", f"127.0.0.1:{self.port}", "--preload"]
-                + ["--worker-class", "gthread", "--workers", "2", "--threads", "4"]
-                + ["isthmus.plugins.keystone.wsgi:application"],
+                [
+                    *(str(BIN / "gunicorn"), "--bind", f"127.0.0.1:{self.port}", "--preload"),
+                    *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
+                    "isthmus.plugins.keystone.wsgi:application",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -380,7 +382,7 @@ queue_path={self.queue}
             request.add_header("X-Subject-Token", subject)
         data = None if body is None else json.dumps(body).encode()
         try:
-            response = urllib.request.urlopen(request, data=data, timeout=60)
+            response = urllib.request.urlopen(request, data=data, timeout=60)  # noqa: S310
         except urllib.error.HTTPError as error:
             response = error
         with response:

@@ -49,7 +49,9 @@ def deliver(site: str, queue: str, batch: Sequence[entries.Entry]) -> None:
     with sql.session_for_write() as session:
         position = session.get(ReplayPosition, (site, queue), with_for_update=True)
         if position is None:
-            position = ReplayPosition(site=site, queue=queue, sequence=0)
+            position = ReplayPosition(
+                site=site, queue=queue, sequence=0, replayed_at=timeutils.utcnow()
+            )
             session.add(position)
         fresh = entries.after(batch, position.sequence)
         for user_id, effect in sorted(entries.coalesce(fresh).items()):
