@@ -1,0 +1,399 @@
+"""Renders what the star mode needs on disk: Keystone, MariaDB (writer and replica), HAProxy. Pure: values in, text out.
+
+These are the settings that make a site answer by itself; each comment in the rendered text says what breaks without the line.
+Sizing (buffer pools, log sizes) belongs to whoever deploys and is passed in; nothing here is about the lab.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+IDENTITY_PORT = 5000
+IMAGE_PORT = 9292
+READER_PORT = 3306
+WRITER_PORT = 3307
+# Replication and health checks use ports of their own, so that an operator can see on a link's counters that checking
+# tokens sends nothing over it.
+REPLICATION_PORT = 3308
+HEALTH_PORT = 8989
+AGENT_PORT = 8990
+
+# The writer sites' nodes form one GTID stream: a replica may change from one to the other without a dump.
+CLUSTER_GTID_DOMAIN = 100
+CLUSTER_SERVER_ID = 100
+
+# How long a token answer may be cached in Keystone's memcached. Nobody invalidates another site's cache yet, so this is what
+# a revocation made elsewhere waits for, on top of the replication lag.
+CACHE_SECONDS = 5
+
+Ini = Mapping[str, Mapping[str, str | int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server behind a listener: its name in HAProxy and where it answers; `check` is host:port of its health."""
+
+    name: str
+    address: str
+    check: str
+
+
+def ini(sections: Ini) -> str:
+    """Render sections as an INI file."""
+    parts = []
+    for section, values in sections.items():
+        parts.append(f"[{section}]")
+        parts += [f"{key} = {value}" for key, value in values.items()]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def keystone(
+    *,
+    site: str,
+    database_password: str,
+    front: str,
+    memcached: str,
+    token_keys: str,
+    credential_keys: str,
+    queue: str,
+    log_file: str,
+) -> str:
+    """keystone.conf of one site: readers at the site's own replica, writers at the writer site, the site kit's drivers."""
+    account = f"mysql+pymysql://keystone:{database_password}@{front}"
+    timeouts = "charset=utf8mb4&connect_timeout=3&read_timeout=10&write_timeout=10"
+    return ini(
+        {
+            "DEFAULT": {"log_file": log_file, "use_stderr": "false", "debug": "false"},
+            "database": {
+                "connection": f"{account}:{WRITER_PORT}/keystone?{timeouts}",
+                "slave_connection": f"{account}:{READER_PORT}/keystone?{timeouts}",
+                "connection_recycle_time": 300,
+                "max_pool_size": 4,
+                "max_overflow": 8,
+            },
+            "token": {"provider": "fernet", "expiration": 3600},
+            "fernet_tokens": {"key_repository": token_keys, "max_active_keys": 4},
+            # Receipts (multi-factor logins that continue at another site) are sealed with the token keys.
+            "fernet_receipts": {"key_repository": token_keys, "max_active_keys": 4},
+            "credential": {"key_repository": credential_keys},
+            "cache": {
+                "enabled": "true",
+                # This backend treats a dead memcached as a miss; others answer errors.
+                "backend": "oslo_cache.memcache_pool",
+                "memcache_socket_timeout": "0.5",
+                "memcache_dead_retry": 10,
+                "memcache_servers": memcached,
+                "expiration_time": CACHE_SECONDS,
+            },
+            "identity": {"driver": "isthmus", "max_password_length": 72},
+            "shadow_users": {"driver": "isthmus"},
+            "revoke": {"driver": "isthmus"},
+            "security_compliance": {"lockout_failure_attempts": 6, "lockout_duration": 60},
+            "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
+            "isthmus": {"site": site, "queue_path": queue},
+        }
+    )
+
+
+def mariadb_writer(
+    *,
+    site: str,
+    segment: int,
+    address: str,
+    cluster: Sequence[str],
+    sst_password: str,
+    directory: str,
+    sizing: Mapping[str, str | int],
+) -> str:
+    """my.cnf of a writer site's node. `cluster` lists all members' addresses, the arbitrator's too."""
+    provider = {
+        "gcache.size": "16M",
+        "gcache.page_size": "16M",
+        "gmcast.listen_addr": f"tcp://{address}:4567",
+        "base_host": address,
+        "ist.recv_addr": f"{address}:4568",
+        "gmcast.segment": segment,
+        **evs_timers(),
+    }
+    return ini(
+        {
+            "mariadbd": {
+                **_mariadb_base(address, directory, CLUSTER_SERVER_ID, 10 + segment),
+                **sizing,
+                "wsrep_on": "ON",
+                "wsrep_provider": "/usr/lib/galera/libgalera_smm.so",
+                "wsrep_cluster_name": "isthmus-identity",
+                "wsrep_cluster_address": f"gcomm://{','.join(cluster)}",
+                "wsrep_node_name": site,
+                "wsrep_node_address": address,
+                "wsrep_sst_method": "mariabackup",
+                "wsrep_sst_auth": f"sst:{sst_password}",
+                "wsrep_sst_receive_address": f"{address}:4444",
+                "wsrep_slave_threads": 1,
+                "wsrep_retry_autocommit": 3,
+                # Without both, a replica cannot change its master by position.
+                "wsrep_gtid_mode": "ON",
+                "wsrep_gtid_domain_id": CLUSTER_GTID_DOMAIN,
+                # A node without quorum still answers reads: its site goes on checking tokens.
+                "wsrep_dirty_reads": "ON",
+                "innodb_autoinc_lock_mode": 2,
+                "wsrep_provider_options": '"'
+                + ";".join(f"{k}={v}" for k, v in provider.items())
+                + '"',
+            }
+        }
+    )
+
+
+def evs_timers() -> dict[str, str]:
+    """Group communication timers: a member silent for 3 s is suspected, for 6 s is out; WAN keep-alives once a second."""
+    return {
+        "evs.keepalive_period": "PT1S",
+        "evs.suspect_timeout": "PT3S",
+        "evs.inactive_timeout": "PT6S",
+        "evs.install_timeout": "PT6S",
+    }
+
+
+def mariadb_replica(
+    *, address: str, server_id: int, directory: str, sizing: Mapping[str, str | int]
+) -> str:
+    """my.cnf of an asynchronous replica: read only, follows by GTID, replicates the identity databases and nothing else."""
+    return ini(
+        {
+            "mariadbd": {
+                **_mariadb_base(address, directory, server_id, server_id),
+                **sizing,
+                "read_only": "ON",
+                "relay_log": "relay",
+                "gtid_strict_mode": "ON",
+                "slave_net_timeout": 10,
+                "slave_parallel_threads": 0,
+                "replicate_wild_do_table": "keystone.%\nreplicate_wild_do_table = isthmus_identity.%",
+            }
+        }
+    )
+
+
+def mariadb_local(*, address: str, directory: str, sizing: Mapping[str, str | int]) -> str:
+    """my.cnf of a site's own database (Glance and later services); it is never replicated."""
+    base = _mariadb_base(address, directory, 1, 0)
+    for key in (
+        "extra_port",
+        "extra_max_connections",
+        "log_bin",
+        "binlog_format",
+        "log_slave_updates",
+    ):
+        del base[key]
+    return ini({"mariadbd": {**base, **sizing}})
+
+
+def _mariadb_base(
+    address: str, directory: str, server_id: int, domain: int
+) -> dict[str, str | int]:
+    return {
+        "user": "mysql",
+        "datadir": f"{directory}/data",
+        "socket": f"{directory}/mariadb.sock",
+        "pid_file": f"{directory}/mariadb.pid",
+        "tmpdir": f"{directory}/temporary",
+        "bind_address": address,
+        "port": 3306,
+        "extra_port": REPLICATION_PORT,
+        "extra_max_connections": 20,
+        "skip_name_resolve": "ON",
+        "character_set_server": "utf8mb4",
+        "collation_server": "utf8mb4_general_ci",
+        "server_id": server_id,
+        "gtid_domain_id": domain,
+        "log_bin": "binlog",
+        "binlog_format": "ROW",
+        "log_slave_updates": "ON",
+    }
+
+
+def haproxy_site(
+    *,
+    binds: Sequence[str],
+    front: str,
+    keystone_address: str,
+    glance_address: str,
+    peers: Mapping[str, tuple[str, str]],
+    local_databases: Mapping[str, str],
+    writers: Mapping[str, tuple[str, str]],
+    stats_socket: str,
+) -> str:
+    """haproxy.cfg of one site.
+
+    `binds`: addresses of the public front; `front`: the site's own address, whose database listeners only the site uses;
+    `peers`: site -> (its Keystone address, its front address); `local_databases`: name -> address;
+    `writers`: writer site -> (its database address, its front address).
+    """
+    sections = [
+        _haproxy_head(stats_socket),
+        _identity(binds, keystone_address, peers),
+        _image(binds, glance_address),
+        _health(front),
+        _reader(front, local_databases, writers),
+        _writer(front, writers),
+    ]
+    return "\n".join(sections)
+
+
+def haproxy_login(*, bind: str, sites: Mapping[str, str], stats_socket: str) -> str:
+    """haproxy.cfg of the one login URL: the first living site answers, the others are spare."""
+    lines = [
+        "frontend login",
+        "  mode http",
+        f"  bind {bind}:{IDENTITY_PORT}",
+        "  default_backend identity",
+        "backend identity",
+        *_identity_backend(),
+    ]
+    for i, (name, address) in enumerate(sites.items()):
+        spare = " backup" if i else ""
+        lines.append(f"  server {name} {address}:{IDENTITY_PORT} check{spare}")
+    return "\n".join([_haproxy_head(stats_socket), *lines, ""])
+
+
+_UNAVAILABLE = (
+    '{"error": {"code": 503, "title": "Service Unavailable", "message": "No Keystone that this site can reach answers. '
+    'Nothing was changed; try again."}}'
+)
+
+
+def _haproxy_head(stats_socket: str) -> str:
+    escaped = _UNAVAILABLE.replace('"', '\\"')
+    return f"""global
+  maxconn 2000
+  stats socket {stats_socket} mode 600 level admin
+defaults
+  maxconn 1000
+  timeout connect 2s
+  timeout client 600s
+  timeout server 60s
+  timeout check 1s
+  timeout queue 5s
+  retries 2
+  option redispatch 1
+  default-server inter 1s fall 2 rise 1
+  http-error status 503 content-type "application/json" string "{escaped}"
+"""
+
+
+def _identity_backend() -> list[str]:
+    # A failed connection marks the server down at once, and the request goes to the next one instead of to the user as an error.
+    return [
+        "  mode http",
+        "  option httpchk GET /v3",
+        "  option http-server-close",
+        "  retry-on conn-failure",
+        "  default-server inter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down"
+        " on-marked-down shutdown-sessions",
+    ]
+
+
+def _identity(
+    binds: Sequence[str], keystone_address: str, peers: Mapping[str, tuple[str, str]]
+) -> str:
+    lines = ["frontend identity", "  mode http"]
+    lines += [f"  bind {address}:{IDENTITY_PORT}" for address in binds]
+    lines += [
+        "  option forwardfor",
+        "  default_backend identity",
+        "backend identity",
+        *_identity_backend(),
+    ]
+    lines.append(f"  server local {keystone_address}:{IDENTITY_PORT} check")
+    for name, (address, front) in peers.items():
+        # The check goes to the peer's health port: the identity port of a link stays silent until it is needed.
+        lines.append(
+            f"  server {name} {address}:{IDENTITY_PORT} check addr {front} port {HEALTH_PORT} backup"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _image(binds: Sequence[str], glance_address: str) -> str:
+    lines = ["frontend image", "  mode http"]
+    lines += [f"  bind {address}:{IMAGE_PORT}" for address in binds]
+    lines += [
+        "  option forwardfor",
+        "  default_backend image",
+        "backend image",
+        "  mode http",
+        "  option httpchk GET /healthcheck",
+        "  option http-server-close",
+        f"  server local {glance_address}:{IMAGE_PORT} check",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _health(front: str) -> str:
+    return f"""frontend health
+  mode http
+  bind {front}:{HEALTH_PORT}
+  monitor-uri /v3
+  monitor fail if !{{ srv_is_up(identity/local) }}
+"""
+
+
+def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[str, str]]) -> str:
+    """Local databases that their agent calls fresh; else local ones that answer at all; else another site's."""
+    names = list(local)
+    lines = [
+        "frontend sql_reader",
+        f"  bind {front}:{READER_PORT}",
+        "  use_backend reader_fresh if { nbsrv(reader_fresh) gt 0 }",
+        "  use_backend reader_alive if { nbsrv(reader_alive) gt 0 }",
+        "  default_backend reader_remote",
+        "backend reader_fresh",
+        "  option httpchk",
+        "  http-check send meth GET uri-lf /database/%[srv_name]/reader",
+        "  http-check expect status 200",
+        "  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions",
+    ]
+    lines += _tier(
+        names, {n: (a, f"check addr {front} port {AGENT_PORT}") for n, a in local.items()}
+    )
+    lines += ["backend reader_alive", "  option mysql-check user haproxy"]
+    lines.append("  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions")
+    lines += _tier(names, {n: (a, "check") for n, a in local.items()})
+    remote = {n: a for n, (a, _) in writers.items() if a not in local.values()}
+    lines += ["backend reader_remote", "  option mysql-check user haproxy"]
+    lines += _tier(
+        list(remote), {n: (a, f"check port {REPLICATION_PORT}") for n, a in remote.items()}
+    )
+    return "\n".join([*lines, ""])
+
+
+def _writer(front: str, writers: Mapping[str, tuple[str, str]]) -> str:
+    """The node that calls itself the writer; if no agent says so (agents dead), the first that answers, in order."""
+    names = list(writers)
+    lines = [
+        "frontend sql_writer",
+        f"  bind {front}:{WRITER_PORT}",
+        "  use_backend writer if { nbsrv(writer) gt 0 }",
+        "  default_backend writer_alive",
+        "backend writer",
+        "  option httpchk GET /database/identity-db/writer",
+        "  http-check expect status 200",
+        "  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions",
+    ]
+    lines += [
+        f"  server {n} {a}:3306 check addr {f} port {AGENT_PORT}" for n, (a, f) in writers.items()
+    ]
+    lines += ["backend writer_alive", "  option mysql-check user haproxy"]
+    lines.append("  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions")
+    lines += _tier(
+        names, {n: (a, f"check port {REPLICATION_PORT}") for n, (a, _) in writers.items()}
+    )
+    return "\n".join([*lines, ""])
+
+
+def _tier(names: Sequence[str], servers: Mapping[str, tuple[str, str]]) -> list[str]:
+    return [
+        f"  server {name} {servers[name][0]}:3306 {servers[name][1]}{' backup' if i else ''}"
+        for i, name in enumerate(names)
+    ]

@@ -1,0 +1,71 @@
+"""What stock clients need to use the lab: clouds.yaml, the sites file, the exports."""
+
+import yaml
+
+from isthmus.identity.config import AGENT_PORT, IDENTITY_PORT
+from isthmus.lab.environment import Environment
+from isthmus.lab.home import Home, replace
+from isthmus.lab.templates import Template
+
+
+def login_url(environment: Environment) -> str:
+    """The one URL that any site answers."""
+    return f"http://{environment.login_address}:{IDENTITY_PORT}/v3"
+
+
+def write(home: Home, environment: Environment, template: Template) -> None:
+    """Write clouds.yaml (0600, it holds passwords) and sites.yaml."""
+    replace(home.clouds, yaml.safe_dump(clouds(environment, template), sort_keys=False), mode=0o600)
+    replace(home.sites, yaml.safe_dump(sites(environment), sort_keys=False), mode=0o644)
+
+
+def clouds(environment: Environment, template: Template) -> dict[str, object]:
+    """A cloud per site (admin), `isthmus` (admin, the one login URL), and `demo` (a plain member, the one login URL)."""
+    admin, demo = template.secret("admin"), template.secret("demo")
+    entries = {
+        site.name: _cloud(f"http://{site.management}:{IDENTITY_PORT}/v3", "admin", admin, site.name)
+        for site in environment.sites
+    }
+    first = environment.sites[0].name
+    entries["isthmus"] = _cloud(login_url(environment), "admin", admin, first)
+    entries["demo"] = _cloud(login_url(environment), "demo", demo, first)
+    return {"clouds": entries}
+
+
+def _cloud(auth_url: str, user: str, password: str, region: str) -> dict[str, object]:
+    return {
+        "auth": {
+            "auth_url": auth_url,
+            "username": user,
+            "password": password,
+            "project_name": user,
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        },
+        "region_name": region,
+        "interface": "public",
+        "identity_api_version": 3,
+    }
+
+
+def sites(environment: Environment) -> dict[str, object]:
+    """The inventory of the lab."""
+    return {
+        "topology": "star",
+        "login_url": login_url(environment),
+        "sites": [
+            {
+                "name": site.name,
+                "region": site.name,
+                "role": str(site.role),
+                "cloud": site.name,
+                "agent": f"http://{site.management}:{AGENT_PORT}",
+            }
+            for site in environment.sites
+        ],
+    }
+
+
+def exports(home: Home) -> dict[str, str]:
+    """Environment variables for stock clients and for `isthmus`."""
+    return {"OS_CLIENT_CONFIG_FILE": str(home.clouds), "ISTHMUS_SITES": str(home.sites)}

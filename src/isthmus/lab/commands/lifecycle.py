@@ -1,0 +1,119 @@
+"""`isthmus lab up | down | test | env`: from nothing to several sites, and back."""
+
+import argparse
+import shlex
+import sys
+import time
+from typing import Any
+
+from cliff.command import Command
+from cliff.lister import Lister
+
+from isthmus.errors import IsthmusError
+from isthmus.lab import bringup, clients, environment, home, progress
+from isthmus.lab.home import Home
+
+
+def place() -> Home:
+    """The lab's home on this machine."""
+    return Home(root=home.default_home())
+
+
+class Up(Command):
+    """Bring the sites of an environment up, or finish an interrupted up.
+
+    What already runs is tested and left alone. Ctrl-C takes away what a first `up` had begun.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        known = ", ".join(environment.packaged())
+        parser.add_argument(
+            "environment",
+            nargs="?",
+            default="identity",
+            help=f"A packaged environment ({known}) or the path of a YAML file. Default: identity.",
+        )
+        return parser
+
+    def take_action(self, arguments: argparse.Namespace) -> None:
+        text, wanted = environment.load(arguments.environment)
+        where = place()
+        report = progress.fitting()
+        began = time.monotonic()
+        try:
+            with home.locked(where, "isthmus lab up"):
+                fresh = home.read_record(where) is None
+                try:
+                    bringup.up(where, text, wanted, report)
+                except KeyboardInterrupt:
+                    if fresh:
+                        bringup.down(where, report)
+                        print(
+                            "interrupted: everything that was started is gone again",
+                            file=sys.stderr,
+                        )
+                    raise
+        finally:
+            report.close()
+        self.app.stdout.write(_ready(wanted, time.monotonic() - began))
+
+
+def _ready(wanted: environment.Environment, seconds: float) -> str:
+    names = ", ".join(site.name for site in wanted.sites)
+    return (
+        f"The lab is up after {seconds:.1f} s: {names}.\n"
+        f"  login URL   {clients.login_url(wanted)}\n"
+        "  clients     eval $(isthmus lab env); openstack --os-cloud madrid token issue\n"
+        "  look        isthmus status; isthmus lab status\n"
+        "  break it    isthmus lab fault cut madrid; isthmus lab fault kill paris\n"
+        "  end it      isthmus lab down\n"
+    )
+
+
+class Down(Command):
+    """Take the lab away: processes, namespaces, data. Templates stay, so that the next up is fast."""
+
+    def take_action(self, arguments: argparse.Namespace) -> None:
+        where = place()
+        report = progress.fitting()
+        try:
+            with home.locked(where, "isthmus lab down"):
+                existed = bringup.down(where, report)
+        finally:
+            report.close()
+        self.app.stdout.write("The lab is gone.\n" if existed else "No lab was up.\n")
+
+
+class Test(Lister):
+    """Test every component of the lab that is up, as its clients use it. Exit code 1 if one fails."""
+
+    failed = False
+
+    def take_action(
+        self, arguments: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        rows: list[tuple[Any, ...]] = []
+        for name, unit in bringup.loaded(place()).items():
+            began = time.monotonic()
+            try:
+                outcome, said = "ok", unit.component.test(unit.context)
+            except IsthmusError as error:
+                outcome, said = "failed", str(error)
+                self.failed = True
+            rows.append((name, outcome, f"{time.monotonic() - began:.2f}", said))
+        return ("Unit", "Outcome", "Seconds", "Detail"), rows
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        super().run(parsed_args)
+        return 1 if self.failed else 0
+
+
+class Env(Command):
+    """Print the exports for stock clients and for isthmus: eval $(isthmus lab env)."""
+
+    def take_action(self, arguments: argparse.Namespace) -> None:
+        where = place()
+        home.require_record(where)
+        for name, value in clients.exports(where).items():
+            self.app.stdout.write(f"export {name}={shlex.quote(value)}\n")

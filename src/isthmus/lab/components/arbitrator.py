@@ -1,0 +1,53 @@
+"""garbd: the third vote of the identity cluster, in a site that holds no node, so that no single site takes two votes along."""
+
+from isthmus.identity import config
+from isthmus.lab import errors
+from isthmus.lab.components import identity_db, mariadb
+from isthmus.lab.components.base import Component, Context
+
+
+class Arbitrator(Component):
+    def needs(self, context: Context) -> list[str]:
+        return [f"{context.environment.writers[0].name}/{identity_db.NAME}"]
+
+    def start(self, context: Context) -> None:
+        own = context.site.address(identity_db.ARBITRATOR_HOST)
+        nodes = [identity_db.address(site) for site in context.environment.writers]
+        options = {
+            "gmcast.listen_addr": f"tcp://{own}:4567",
+            "base_host": own,
+            "gmcast.segment": context.site.number,
+            **config.evs_timers(),
+        }
+        daemon = context.spawn(
+            [
+                "garbd",
+                "--group=isthmus-identity",
+                f"--address=gcomm://{','.join(f'{node}:4567' for node in nodes)}",
+                "--name=arbitrator",
+                f"--options={';'.join(f'{key}={value}' for key, value in options.items())}",
+            ]
+        )
+        context.wait(daemon, lambda: _absent(context))
+
+    def test(self, context: Context) -> str:
+        if missing := _absent(context):
+            raise errors.NotReady(
+                what="the arbitrator is not a member", where=context.unit, cause=missing
+            )
+        return "the writer sites' nodes count the arbitrator as a member"
+
+
+def _absent(context: Context) -> str | None:
+    """None if some living node sees a member more than there are living nodes."""
+    nodes = [context.of(site, identity_db.NAME) for site in context.environment.writers]
+    seen = "no database node answers"
+    for node in nodes:
+        if not node.processes() or mariadb.missing(node):
+            continue
+        rows = mariadb.query(node, "SELECT node_name FROM mysql.wsrep_cluster_members")
+        names = sorted(str(row["node_name"]) for row in rows)
+        if "arbitrator" in names:
+            return None
+        seen = f"{node.unit} sees {', '.join(names) or 'no member'}"
+    return seen

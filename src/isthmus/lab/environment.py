@@ -1,0 +1,272 @@
+"""Environments: which sites, which components in each, and the addresses that follow. Values only, no I/O but reading.
+
+An environment is a YAML file; the packaged ones are named (`identity`), any other is given by its path. Addresses are
+derived from the order of the sites, so that an environment file never lists one.
+"""
+
+import importlib.resources
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from isthmus.lab import errors
+
+# An interface of a site is called `wan-<peer>` and the kernel allows 15 characters.
+_NAME = re.compile(r"^[a-z][a-z0-9]{1,10}$")
+
+LINKS_SUBNET = 200  # third octet of the links' own addresses, beyond any site's number
+
+
+class Role(StrEnum):
+    """What a site is to the identity database (star topology)."""
+
+    WRITER = "writer"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSpec:
+    """One site of an environment: its name (also its region), its number from 1, its role and its components."""
+
+    name: str
+    number: int
+    role: Role
+    components: tuple[str, ...]
+    wan: ipaddress.IPv4Network
+    management_net: ipaddress.IPv4Network
+
+    @property
+    def namespace(self) -> str:
+        return f"isthmus-{self.name}"
+
+    def address(self, host: int) -> str:
+        """Address `host` of the site's own /24, which peers reach over the WAN."""
+        return str(self.wan.network_address + (self.number << 8) + host)
+
+    @property
+    def front(self) -> str:
+        """The address where the site's services answer."""
+        return self.address(1)
+
+    @property
+    def subnet(self) -> str:
+        return f"{self.address(0)}/24"
+
+    @property
+    def management(self) -> str:
+        """The address that the host reaches; its traffic is not counted as WAN."""
+        return str(self.management_net.network_address + self.number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """The WAN between two sites, `a` before `b` in the order of the environment."""
+
+    a: SiteSpec
+    b: SiteSpec
+
+    @property
+    def name(self) -> str:
+        return f"{self.a.name}-{self.b.name}"
+
+    def joins(self, site: str) -> bool:
+        return site in (self.a.name, self.b.name)
+
+    def peer(self, site: str) -> SiteSpec:
+        return self.b if site == self.a.name else self.a
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A named set of sites, fully joined pair by pair."""
+
+    name: str
+    description: str
+    sites: tuple[SiteSpec, ...]
+    wan: ipaddress.IPv4Network
+    management: ipaddress.IPv4Network
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return tuple(Link(a=a, b=b) for i, a in enumerate(self.sites) for b in self.sites[i + 1 :])
+
+    @property
+    def writers(self) -> tuple[SiteSpec, ...]:
+        return tuple(site for site in self.sites if site.role is Role.WRITER)
+
+    @property
+    def replicas(self) -> tuple[SiteSpec, ...]:
+        return tuple(site for site in self.sites if site.role is Role.REPLICA)
+
+    @property
+    def host_address(self) -> str:
+        """The host's own address on the management network."""
+        return str(self.management.network_address + 254)
+
+    @property
+    def login_address(self) -> str:
+        """Where the one login URL for all sites answers."""
+        return str(self.management.network_address + 100)
+
+    def site(self, name: str) -> SiteSpec:
+        """The site called `name`; raises `errors.BadRequest` that names the sites there are."""
+        for site in self.sites:
+            if site.name == name:
+                return site
+        known = ", ".join(site.name for site in self.sites)
+        raise errors.BadRequest(
+            what=f"there is no site {name!r}",
+            where=f"environment {self.name}",
+            cause=f"its sites are {known}",
+        )
+
+    def link(self, name: str) -> Link:
+        """The link `a-b` (either order)."""
+        ends = set(name.split("-"))
+        for link in self.links:
+            if {link.a.name, link.b.name} == ends:
+                return link
+        known = ", ".join(link.name for link in self.links)
+        raise errors.BadRequest(
+            what=f"there is no link {name!r}",
+            where=f"environment {self.name}",
+            cause=f"its links are {known}",
+        )
+
+
+def packaged() -> list[str]:
+    """Names of the environments that come with the product."""
+    folder = importlib.resources.files("isthmus.lab") / "environments"
+    return sorted(
+        p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
+    )
+
+
+def load(name_or_path: str) -> tuple[str, Environment]:
+    """Read an environment by packaged name or by path: its text and what it says.
+
+    Raises `errors.BadEnvironment` with the field that is wrong.
+    """
+    if name_or_path in packaged():
+        folder = importlib.resources.files("isthmus.lab") / "environments"
+        text = (folder / f"{name_or_path}.yaml").read_text()
+        return text, parse(text, source=f"environment {name_or_path}")
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise errors.BadEnvironment(
+            source=name_or_path,
+            cause=f"no packaged environment and no file; packaged: {', '.join(packaged())}",
+        )
+    text = path.read_text()
+    return text, parse(text, source=str(path))
+
+
+def parse(text: str, *, source: str) -> Environment:
+    """Build an `Environment` from YAML text."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise errors.BadEnvironment(source=source, cause=f"not YAML: {error}") from error
+    fields = _mapping(document, {"name", "description", "network", "sites"}, source, "the document")
+    network = _mapping(fields["network"], {"wan", "management"}, source, "network")
+    wan = _network(network["wan"], 16, source, "network.wan")
+    management = _network(network["management"], 24, source, "network.management")
+    if wan.overlaps(management):
+        raise errors.BadEnvironment(
+            source=source, cause=f"network.wan {wan} and network.management {management} overlap"
+        )
+    entries = fields["sites"]
+    if not isinstance(entries, list) or not entries:
+        raise errors.BadEnvironment(
+            source=source, cause="sites must be a list with at least one site"
+        )
+    if len(entries) > 90:
+        raise errors.BadEnvironment(
+            source=source, cause=f"{len(entries)} sites; the address plan holds 90"
+        )
+    sites = tuple(
+        _site(entry, i, wan, management, source) for i, entry in enumerate(entries, start=1)
+    )
+    names = [site.name for site in sites]
+    for name in names:
+        if names.count(name) > 1:
+            raise errors.BadEnvironment(source=source, cause=f"site {name!r} is listed twice")
+    if not any(site.role is Role.WRITER for site in sites):
+        raise errors.BadEnvironment(
+            source=source, cause="no site has role writer; the identity database needs one"
+        )
+    return Environment(
+        name=str(fields["name"]),
+        description=str(fields["description"]),
+        sites=sites,
+        wan=wan,
+        management=management,
+    )
+
+
+def _mapping(value: Any, wanted: set[str], source: str, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise errors.BadEnvironment(source=source, cause=f"{where} must be a mapping")
+    if missing := wanted - value.keys():
+        raise errors.BadEnvironment(
+            source=source, cause=f"{where} lacks {', '.join(sorted(missing))}"
+        )
+    if unknown := value.keys() - wanted:
+        raise errors.BadEnvironment(
+            source=source,
+            cause=f"{where} has unknown {', '.join(sorted(map(str, unknown)))}; known: {', '.join(sorted(wanted))}",
+        )
+    return value
+
+
+def _network(value: Any, prefix: int, source: str, where: str) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError as error:
+        raise errors.BadEnvironment(source=source, cause=f"{where}: {error}") from error
+    if network.prefixlen != prefix or not network.is_private:
+        raise errors.BadEnvironment(
+            source=source, cause=f"{where} must be a private /{prefix}, not {network}"
+        )
+    return network
+
+
+def _site(
+    entry: Any,
+    number: int,
+    wan: ipaddress.IPv4Network,
+    management: ipaddress.IPv4Network,
+    source: str,
+) -> SiteSpec:
+    where = f"site {number}"
+    fields = _mapping(entry, {"name", "role", "components"}, source, where)
+    name = fields["name"]
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise errors.BadEnvironment(
+            source=source,
+            cause=f"{where}: name {name!r} must be 2 to 11 characters a-z, 0-9, first a letter",
+        )
+    if fields["role"] not in list(Role):
+        raise errors.BadEnvironment(
+            source=source,
+            cause=f"site {name}: role {fields['role']!r} is not one of {', '.join(Role)}",
+        )
+    components = fields["components"]
+    if not isinstance(components, list) or not all(isinstance(c, str) for c in components):
+        raise errors.BadEnvironment(
+            source=source, cause=f"site {name}: components must be a list of names"
+        )
+    return SiteSpec(
+        name=name,
+        number=number,
+        role=Role(fields["role"]),
+        components=tuple(components),
+        wan=wan,
+        management_net=management,
+    )

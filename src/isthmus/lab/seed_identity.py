@@ -1,0 +1,83 @@
+"""Fills an empty Keystone database: schema, bootstrap, one region per site, service and demo accounts.
+
+Runs as its own process (`OS_KEYSTONE_CONFIG_DIR` names the configuration) and reads one JSON object on standard input:
+`{"passwords": {"admin", "glance", "demo"}, "regions": {region: {service type: {interface: url}}}}`. One process instead of
+`keystone-manage` three times: most of each call is importing Keystone.
+"""
+
+import json
+import os
+import sys
+import uuid
+from typing import Any
+
+from keystone import server
+from keystone.cmd import bootstrap
+from keystone.common import provider_api, sql
+from keystone.common.sql import upgrades
+
+DOMAIN = "default"
+SERVICES = {"identity": "keystone", "image": "glance"}
+
+api = provider_api.ProviderAPIs
+
+
+def main() -> None:
+    """Entry point."""
+    request = json.load(sys.stdin)
+    server.configure(config_files=[f"{os.environ['OS_KEYSTONE_CONFIG_DIR']}/keystone.conf"])
+    sql.initialize()
+    upgrades.offline_sync_database_to_version()
+    boot = _bootstrap(request["passwords"]["admin"])
+    _catalog(request["regions"])
+    _accounts(request["passwords"], boot)
+
+
+def _bootstrap(password: str) -> bootstrap.Bootstrapper:
+    boot = bootstrap.Bootstrapper()
+    boot.admin_username, boot.admin_password = "admin", password
+    boot.project_name, boot.admin_role_name = "admin", "admin"
+    boot.immutable_roles = True
+    boot.bootstrap()
+    return boot
+
+
+def _catalog(regions: dict[str, dict[str, dict[str, str]]]) -> None:
+    services = {
+        kind: _new(id=uuid.uuid4().hex, type=kind, name=name) for kind, name in SERVICES.items()
+    }
+    for service in services.values():
+        api.catalog_api.create_service(service["id"], dict(service))
+    for region, kinds in regions.items():
+        api.catalog_api.create_region({"id": region, "description": f"site {region}"})
+        for kind, urls in kinds.items():
+            for interface, url in urls.items():
+                endpoint = _new(
+                    id=uuid.uuid4().hex,
+                    service_id=services[kind]["id"],
+                    region_id=region,
+                    interface=interface,
+                    url=url,
+                )
+                api.catalog_api.create_endpoint(endpoint["id"], endpoint)
+
+
+def _accounts(passwords: dict[str, str], boot: bootstrap.Bootstrapper) -> None:
+    """Project `service` with the user of the image service, project `demo` with user `demo`."""
+    _account("glance", "service", passwords["glance"], boot.service_role_id)
+    _account("demo", "demo", passwords["demo"], boot.member_role_id)
+
+
+def _account(user: str, project: str, password: str, role: str) -> None:
+    project_id = uuid.uuid4().hex
+    api.resource_api.create_project(project_id, _new(id=project_id, name=project, domain_id=DOMAIN))
+    made = api.identity_api.create_user(_new(name=user, domain_id=DOMAIN, password=password))
+    api.assignment_api.add_role_to_user_and_project(made["id"], project_id, role)
+
+
+def _new(**fields: Any) -> dict[str, Any]:
+    return {"enabled": True, **fields}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Templates: databases made once per machine and copied for every lab.
+
+Schema migrations take most of a cold start. A template holds a bootstrapped identity data directory (Galera position
+included, so that the second node and the replicas join without a state transfer), a data directory with Glance's
+schema, and the secrets that are baked into both. It is made for one set of sites and one set of package versions;
+another combination gets another template. Mode 0700: it holds password hashes and secrets.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.resources
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.lab.environment import Environment
+from isthmus.lab.running import run
+
+_FORMAT = 1
+SECRETS = ("keystone", "glance-database", "replication", "agent", "sst", "admin", "glance", "demo")
+_SEEDS = ("seed_identity.py", "template_build.py", "../identity/schema.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A finished template: where it is, and the GTID position of its identity data (`domain-server-sequence`)."""
+
+    path: Path
+    gtid: str
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "identity"
+
+    @property
+    def local(self) -> Path:
+        return self.path / "local"
+
+    def secret(self, name: str) -> str:
+        """One of `SECRETS`."""
+        return str(json.loads((self.path / "secrets.json").read_text())[name])
+
+
+def load(path: Path) -> Template | None:
+    """The template at `path`, or None if there is none."""
+    try:
+        return Template(path=path, gtid=json.loads((path / "template.json").read_text())["gtid"])
+    except FileNotFoundError:
+        return None
+
+
+def key(environment: Environment) -> str:
+    """Names the template that fits: changes with the environment, the packages and the programs that make it."""
+    folder = importlib.resources.files("isthmus.lab")
+    parts = [
+        str(_FORMAT),
+        *(f"{site.name} {site.role} {site.front} {site.management}" for site in environment.sites),
+        run(["mariadbd", "--version"]).stdout,
+        *(importlib.metadata.version(name) for name in ("keystone", "glance")),
+        *(folder.joinpath(name).read_text() for name in _SEEDS),
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def new_secrets() -> dict[str, str]:
+    """Fresh random passwords, 32 characters that need no quoting anywhere."""
+    return {name: secrets.token_hex(16) for name in SECRETS}
