@@ -26,6 +26,18 @@ from isthmus import errors
 COMMANDS = "isthmus.cli"
 
 
+class Commands(cliff.commandmanager.CommandManager):
+    """The commands by name. cliff's own way would import every one of them at every start."""
+
+    def load_commands(self, namespace: str) -> None:
+        """Read the names of the commands; a command is imported when it is run."""
+        from importlib import metadata
+
+        self.group_list.append(namespace)
+        for entry in metadata.entry_points(group=namespace):
+            self.commands.setdefault(entry.name.replace("_", " "), entry)
+
+
 class Application(cliff.app.App):
     """cliff's application with errors that propagate to :func:`main`, which alone words them."""
 
@@ -38,7 +50,7 @@ class Application(cliff.app.App):
         super().__init__(
             description=isthmus.__doc__,
             version=version(),
-            command_manager=cliff.commandmanager.CommandManager(COMMANDS),
+            command_manager=Commands(COMMANDS),
             deferred_help=True,
         )
 
@@ -85,6 +97,9 @@ class Application(cliff.app.App):
         root.addHandler(console)
         if not self.options.log_file:
             root.setLevel(console.level)
+        if self.options.verbose_level <= self.DEFAULT_VERBOSE_LEVEL:
+            # What goes wrong at a site is said in our own words, once.
+            logging.getLogger("keystoneauth").setLevel(logging.ERROR)
 
     def _console_level(self) -> int:
         levels = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}

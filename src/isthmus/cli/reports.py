@@ -10,6 +10,7 @@ import abc
 import argparse
 import dataclasses
 import datetime
+import enum
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -157,10 +158,12 @@ def columns(kind: type[Any]) -> tuple[str, ...]:
 
 
 def cells(row: Any) -> tuple[Any, ...]:
-    """The values of a row; a mapping becomes `name=value` words, because a cell is one value."""
-    values = (getattr(row, name) for name in columns(type(row)))
-    return tuple(_words(value) if isinstance(value, Mapping) else value for value in values)
+    """The values of a row, in types that every formatter of cliff knows."""
+    return tuple(_cell(getattr(row, name)) for name in columns(type(row)))
 
 
-def _words(mapping: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in mapping.items())
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={each}" for name, each in value.items())
+    # YAML refuses enumerations, even those that are text.
+    return str(value) if isinstance(value, enum.Enum) else value

@@ -120,8 +120,8 @@ def _overview_row(row: status.SiteRow, report: status.Report) -> list[str]:
         row.site,
         row.region,
         _api(row),
-        _marked(_identity(row), troubled),
-        _marked(row.keys.get("token", UNKNOWN), row.keys_agree is False),
+        _marked(_kept(_identity(row), row.stale), troubled),
+        _marked(_kept(row.keys.get("token", UNKNOWN), row.stale), row.keys_agree is False),
         _pending(row),
         _age(row.age_seconds, row.stale),
     ]
@@ -147,11 +147,16 @@ def _identity(row: status.SiteRow) -> str:
 def _pending(row: status.SiteRow) -> str:
     if row.queue_pending is None:
         return UNKNOWN
-    return _marked(str(row.queue_pending), row.queue_pending > 0)
+    return _marked(_kept(str(row.queue_pending), row.stale), row.queue_pending > 0)
 
 
 def _marked(text: str, troubled: bool) -> str:
     return f"{text} !" if troubled else text
+
+
+def _kept(text: str, stale: bool) -> str:
+    """Values of an earlier look stand in parentheses: they may no longer be true."""
+    return f"({text})" if stale else text
 
 
 def _age(seconds: float | None, stale: bool) -> str:
@@ -172,7 +177,7 @@ def _database_row(row: status.DatabaseRow) -> list[str]:
     return [
         row.site,
         row.database,
-        _marked(f"{row.verdict}{writer}", not row.serving),
+        _marked(_kept(f"{row.verdict}{writer}", row.stale), not row.serving),
         lag,
         row.master or UNKNOWN,
         row.position or UNKNOWN,
@@ -185,8 +190,8 @@ def _keys_row(row: status.SiteRow) -> list[str]:
     oldest = row.queue_oldest_seconds
     return [
         row.site,
-        _marked(row.keys.get("token", UNKNOWN), row.keys_agree is False),
-        row.keys.get("credential", UNKNOWN),
+        _marked(_kept(row.keys.get("token", UNKNOWN), row.stale), row.keys_agree is False),
+        _kept(row.keys.get("credential", UNKNOWN), row.stale),
         _pending(row),
         UNKNOWN if oldest is None else views.duration(oldest),
         _age(row.age_seconds, row.stale),

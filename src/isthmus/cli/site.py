@@ -81,6 +81,8 @@ class Show(show.ShowOne):
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
     ) -> int:
+        if parsed_args.formatter == "table":
+            data = [screens.UNKNOWN if value is None else value for value in data]
         reports.choose(super().produce_output, parsed_args, column_names, data)
         if parsed_args.formatter == "table" and not parsed_args.columns:
             colour = reports.colourful(self.app.stdout, os.environ)

@@ -339,8 +339,8 @@ def _keys_differ(name: str, holders: dict[str, list[str]]) -> Finding:
         site=minority[0] if not tie and len(minority) == 1 else None,
         summary=f"{where} {name} keys: what one site issues, another may refuse",
         cause="; ".join(groups),
-        remedy="copy the key repository of the site that rotated last to the others, "
-        "highest number first, then: isthmus identity status",
+        remedy="copy the keys of the site that rotated last to the others, then: "
+        "isthmus identity status",
     )
 
 

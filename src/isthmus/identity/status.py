@@ -148,6 +148,8 @@ def _site_row(view: View, known: Iterable[View], voters: frozenset[str] | None) 
 def _reason(view: View) -> str | None:
     identity, agent = view.answers.identity, view.answers.agent
     parts = []
+    if identity.error and agent and agent.error == identity.error:
+        return f"API and agent: {identity.error}"
     if identity.error:
         parts.append(f"API: {identity.error}")
     if agent and agent.error:
