@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
 import pwd
+import resource
 import secrets
 import shutil
 import signal
@@ -333,6 +335,19 @@ queue_path={self.queue}
         os.killpg(self._gunicorn.pid, signal.SIGKILL)
         self._gunicorn.wait(timeout=10)
 
+    @contextlib.contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Every write to a file fails in Keystone's workers, as on a full disk."""
+        assert self._gunicorn is not None
+        main = self._gunicorn.pid
+        workers = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        assert workers
+        for limit in (0, resource.RLIM_INFINITY):
+            for pid in map(int, workers):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            if limit == 0:
+                yield
+
     def stop(self) -> None:
         if self._gunicorn is not None and self._gunicorn.poll() is None:
             self._gunicorn.terminate()
@@ -408,6 +423,12 @@ queue_path={self.queue}
 
     def validate(self, token: str, *, by: str | None = None) -> int:
         return self("GET", "/v3/auth/tokens", token=by or token, subject=token).status
+
+    @functools.cached_property
+    def member(self) -> str:
+        """The id of the role member."""
+        roles = self("GET", "/v3/roles", token=self.admin).body["roles"]
+        return next(str(role["id"]) for role in roles if role["name"] == "member")
 
     @property
     def admin(self) -> str:

@@ -20,7 +20,7 @@ from keystone_site import LOCKOUT_ATTEMPTS, PASSWORD, Answer, Site, running_site
 pytestmark = pytest.mark.functional
 
 # Two processes: enough requests on new connections that both have answered, with a wide margin.
-BOTH_WORKERS = 12
+BOTH_WORKERS = 8
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,7 @@ class Person:
         user = site.create("users", "user", name=self.name, password=PASSWORD, domain_id="default")
         project = site.create("projects", "project", name=self.name, domain_id="default")
         self.id, self.project = user["id"], project["id"]
-        self.role = next(
-            role["id"]
-            for role in site("GET", "/v3/roles", token=site.admin).body["roles"]
-            if role["name"] == "member"
-        )
+        self.role = site.member
         path = f"/v3/projects/{self.project}/users/{self.id}/roles/{self.role}"
         assert site("PUT", path, token=site.admin).status == 204
 
@@ -331,6 +327,25 @@ def test_a_queued_revocation_is_listed_before_and_after_the_replay(
     assert healed("DELETE", "/v3/auth/tokens", token=admin, subject=token).status == 204
     listed = healed("GET", "/v3/OS-REVOKE/events", token=admin).body["events"]
     assert sum(event.get("audit_id") == body["audit_ids"][0] for event in listed) == 1
+
+
+def test_without_a_working_queue_logins_go_on_and_a_revocation_is_written_or_refused(
+    site: Site, person: Person, link: Link
+) -> None:
+    token, admin = person.login().token, site.admin
+    link.apply()
+    with site.full_disk():
+        assert person.login("wrong").status == 401
+        assert person.login().status == 201
+        answer = site("DELETE", "/v3/auth/tokens", token=admin, subject=token)
+        if link.cuts:
+            assert answer.status == 503, answer
+            assert "Nothing was revoked" in answer.body["error"]["message"]
+        else:
+            assert answer.status == 204, answer
+        seen = {site.validate(token, by=admin) for _ in range(BOTH_WORKERS)}
+    assert seen == {200 if link.cuts else 404}
+    assert person.login("wrong").status == 401
 
 
 def test_the_token_of_a_user_disabled_at_the_writer_site_is_refused(

@@ -11,6 +11,7 @@ shows the position and what it stands for at the same moment.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -87,7 +88,10 @@ def local_user(session: Any, user_id: str, *, lock: bool = False) -> Any:
     """The row with the counters of a user, without the passwords, or None."""
     query = session.query(sql_model.LocalUser).filter_by(user_id=user_id)
     query = query.options(sqlalchemy.orm.lazyload(sql_model.LocalUser.passwords))
-    return (query.with_for_update() if lock else query).one_or_none()
+    if lock:
+        # A locking read sees the latest commit, and must replace what the session's snapshot has.
+        query = query.populate_existing().with_for_update()
+    return query.one_or_none()
 
 
 def _write_account(session: Any, user_id: str, effect: entries.Effect) -> None:
@@ -100,7 +104,6 @@ def _write_account(session: Any, user_id: str, effect: entries.Effect) -> None:
     row = local_user(session, user_id, lock=True)
     if row is None or (effect.reset_at is None and not effect.failures):
         return
-    session.refresh(row, ["failed_auth_count", "failed_auth_at"])
     after = entries.apply(account(row), effect)
     row.failed_auth_count, row.failed_auth_at = after.failures, after.failed_at
 
@@ -128,6 +131,7 @@ def columns(entry: entries.Entry) -> dict[str, Any]:
     return values
 
 
+@functools.lru_cache(maxsize=10_000)
 def event(entry: entries.Entry) -> Any:
-    """A queued revocation as Keystone's event."""
+    """A queued revocation as Keystone's event, which nobody changes. Cached: validations ask."""
     return revoke_model.RevokeEvent(**columns(entry))

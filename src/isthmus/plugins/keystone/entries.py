@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -98,6 +99,7 @@ def combine(effect: Effect, entry: Entry) -> Effect:
                 failed_at=None,
             )
         case Kind.REVOCATION:
+            # It is about tokens and changes no account.
             return effect
 
 
@@ -108,6 +110,11 @@ def coalesce(entries: Iterable[Entry]) -> Mapping[str, Effect]:
         if entry.kind is not Kind.REVOCATION:
             effects[entry.user_id] = combine(effects.get(entry.user_id, Effect()), entry)
     return effects
+
+
+def total(entries: Iterable[Entry]) -> Effect:
+    """The effect of a run of entries of one user."""
+    return functools.reduce(combine, entries, Effect())
 
 
 def apply(account: Account, effect: Effect) -> Account:

@@ -10,6 +10,7 @@ Password changes and everything else about users stay as they are: written at th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keystone.common import sql
@@ -25,26 +26,38 @@ LOG = log.getLogger(__name__)
 class Identity(identity_sql.Identity):  # type: ignore[misc]
     """Keystone's SQL driver with counters that do not wait for the writer site."""
 
+    def _get_user(self, session: Any, user_id: str) -> Any:
+        """The user, with the last active day that this site has queued.
+
+        Keystone disables users who were inactive for too long; a user who logs in at a cut-off
+        site every day is not one of them.
+        """
+        user = super()._get_user(session, user_id)
+        own = entries.total(runtime.get().journal.of_user(user_id))
+        if own.last_active is not None:
+            last_active = entries.latest(user.last_active_at, own.last_active)
+            attributes.set_committed_value(user, "last_active_at", last_active)
+        return user
+
     def _is_account_locked(self, user_id: str, user_ref: Any) -> bool:
         """Judge by the replica's counters and this site's queue together.
 
         This is the first thing ``authenticate`` asks after it has loaded the user, so what is set
         on the (detached) user here is also what it looks at after a right password.
         """
-        own = [e for e in runtime.get().journal.overlay() if e.user_id == user_id]
+        own = runtime.get().journal.of_user(user_id)
         if own and user_ref.local_user is not None:
             self._add_own(user_id, user_ref.local_user, own)
         return bool(super()._is_account_locked(user_id, user_ref))
 
-    def _add_own(self, user_id: str, local_user: Any, own: list[entries.Entry]) -> None:
+    def _add_own(self, user_id: str, local_user: Any, own: Sequence[entries.Entry]) -> None:
         # The counters and the position come from one snapshot of one replica: an entry is either
         # in the counter or behind the position, never both and never neither.
         with sql.session_for_read() as session:
             row = delivery.local_user(session, user_id)
             position = runtime.get().position(session)
             stored = entries.Account() if row is None else delivery.account(row)
-        effect = entries.coalesce(entries.after(own, position)).get(user_id, entries.Effect())
-        account = entries.apply(stored, effect)
+        account = entries.apply(stored, entries.total(entries.after(own, position)))
         # Committed values, so that no session takes them for changes to be written.
         attributes.set_committed_value(local_user, "failed_auth_count", account.failures)
         attributes.set_committed_value(local_user, "failed_auth_at", account.failed_at)

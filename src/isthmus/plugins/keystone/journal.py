@@ -41,6 +41,8 @@ _SCHEMA = (
         kind TEXT NOT NULL, user_id TEXT NOT NULL, recorded_at REAL NOT NULL,
         event TEXT NOT NULL, replayed_at REAL, aside INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX IF NOT EXISTS entry_pending ON entry (replayed_at, sequence)",
+    "CREATE INDEX IF NOT EXISTS entry_user ON entry (user_id, sequence)",
+    "CREATE INDEX IF NOT EXISTS entry_revocation ON entry (sequence) WHERE kind = 'revocation'",
     "CREATE TABLE IF NOT EXISTS queue (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT)",
 )
 _COLUMNS = "sequence, kind, user_id, recorded_at, event"
@@ -62,7 +64,7 @@ class Backlog:
 
 @dataclass(frozen=True, kw_only=True)
 class _Snapshot:
-    """The entries as one connection last read them, and the state of the file at that time."""
+    """The revocations as one connection last read them, and the file's state at that time."""
 
     version: tuple[int, int]
     entries: tuple[entries.Entry, ...]
@@ -71,7 +73,7 @@ class _Snapshot:
 class Journal:
     """The queue of one file.
 
-    Invariants: an appended entry is in the overlay of every process at once; sequences are never
+    Invariants: an appended entry is seen by every process at once; sequences are never
     used twice in a file; times never decrease with the sequence; a revocation leaves the file only
     by ``settle``.
     """
@@ -108,17 +110,27 @@ class Journal:
             ).fetchall()
         return tuple(map(_entry, rows))
 
-    def overlay(self) -> tuple[entries.Entry, ...]:
-        """Every entry in the file: what to add to the answer of a replica that may lack them.
+    def revocations(self) -> tuple[entries.Entry, ...]:
+        """Every revocation in the file: what to add to a replica's answer that may lack them.
 
-        Combine with the replica's own position (``entries.after``). Never raises: if the file
-        cannot be read any more, what this process saw last still holds.
+        Replayed ones are among them until they are settled; ``entries.after`` with the replica's
+        own position leaves out what it holds. Never raises: if the file cannot be read any more,
+        what this process saw last still holds.
         """
         try:
             with self._usable() as connection:
-                return self._read_overlay(connection)
+                return self._read_revocations(connection)
         except JournalUnavailableError:
             return self._last.entries
+
+    def of_user(self, user_id: str) -> tuple[entries.Entry, ...]:
+        """Every entry of a user in the file, like ``revocations``; none if it cannot be read."""
+        query = f"SELECT {_COLUMNS} FROM entry WHERE user_id = ? ORDER BY sequence"  # noqa: S608
+        try:
+            with self._usable() as connection:
+                return tuple(map(_entry, connection.execute(query, (user_id,)).fetchall()))
+        except JournalUnavailableError:
+            return ()
 
     def mark_replayed(self, through: int, *, now: float) -> None:
         """The writer site has every entry up to and including this sequence."""
@@ -194,13 +206,14 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             raise JournalUnavailableError(f"{self.path}: {error}") from error
 
-    def _read_overlay(self, connection: sqlite3.Connection) -> tuple[entries.Entry, ...]:
+    def _read_revocations(self, connection: sqlite3.Connection) -> tuple[entries.Entry, ...]:
         # data_version counts the commits of other connections, total_changes those of this one, so
         # an unchanged pair means an unchanged file and the validation of a token reads no rows.
         seen = connection.execute("PRAGMA data_version").fetchone()[0], connection.total_changes
         snapshot = getattr(self._local, "snapshot", None)
         if snapshot is None or snapshot.version != seen:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM entry ORDER BY sequence").fetchall()  # noqa: S608
+            query = f"SELECT {_COLUMNS} FROM entry WHERE kind = 'revocation' ORDER BY sequence"  # noqa: S608
+            rows = connection.execute(query).fetchall()
             snapshot = _Snapshot(version=seen, entries=tuple(map(_entry, rows)))
             self._local.snapshot = self._last = snapshot
         return snapshot.entries

@@ -56,7 +56,7 @@ class Revoke(revoke_sql.Revoke):  # type: ignore[misc]
         saves a query; the full list has no duplicates.
         """
         # The queue is read before the replica: an entry that leaves it meanwhile is in the replica.
-        queued = entries.revocations(runtime.get().journal.overlay())
+        queued = runtime.get().journal.revocations()
         if token is not None:
             own = [delivery.event(entry) for entry in queued]
             listed = super().list_events(last_fetch=last_fetch, token=token)

@@ -71,7 +71,7 @@ class Runtime:
         The process that queues it invalidates Keystone's regions itself; this is for backends that
         other processes do not share, and for the moment between the two.
         """
-        revoked = entries.revocations(self.journal.overlay())
+        revoked = self.journal.revocations()
         newest = revoked[-1].sequence if revoked else 0
         if newest > self.newest_revocation:
             revoke_core.REVOKE_REGION.invalidate()

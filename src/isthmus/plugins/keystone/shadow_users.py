@@ -32,7 +32,7 @@ class ShadowUsers(shadow_sql.ShadowUsers):  # type: ignore[misc]
             if user is None or user.last_active_at == today:
                 return
         site = runtime.get()
-        effect = entries.coalesce(site.journal.overlay()).get(user_id, entries.Effect())
+        effect = entries.total(site.journal.of_user(user_id))
         if effect.last_active == today:
             return
         if site.queue(entries.Kind.LAST_ACTIVE, user_id=user_id) is None:

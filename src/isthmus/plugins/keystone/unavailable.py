@@ -145,16 +145,14 @@ def refusal(cause: Cause, *, side: scope.Side | None, wrote: bool, changes: bool
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it wraps, innermost last. oslo.db may wrap a mere text."""
     for _ in range(_CHAIN_LIMIT):
         if error is None:
             return
         yield error
-        error = (
-            getattr(error, "inner_exception", None)
-            or getattr(error, "orig", None)
-            or error.__cause__
-            or error.__context__
-        )
+        wrapped = (getattr(error, "inner_exception", None), getattr(error, "orig", None))
+        links = [*wrapped, error.__cause__, error.__context__]
+        error = next((link for link in links if isinstance(link, BaseException)), None)
 
 
 def _code(error: BaseException) -> int | None:
