@@ -4,7 +4,7 @@ import signal
 from collections.abc import Mapping
 
 from isthmus.lab import bringup, delays, errors, network, processes, units
-from isthmus.lab.environment import Environment, Link
+from isthmus.lab.environment import Environment, Link, SiteSpec
 from isthmus.lab.home import Home
 from isthmus.lab.progress import Progress
 from isthmus.lab.units import Unit
@@ -78,8 +78,8 @@ def freeze(home: Home, every: Mapping[str, Unit], target: str) -> int:
 def resume(home: Home, every: Mapping[str, Unit], target: str, progress: Progress) -> None:
     """Undo `kill` and `freeze`: continue what is frozen, start what is dead, let the site speak again."""
     hit = units.select(every, target)
-    if "/" not in target:
-        _restore(hit)
+    if "/" not in target and hit[0].context.site.number:
+        restore_site(hit[0].context.site, hit[0].context.environment)
     names = {unit.name for unit in hit}
     found = [p for name, ps in processes.running(home.lab).items() if name in names for p in ps]
     processes.send(found, signal.SIGCONT)
@@ -94,9 +94,8 @@ def _silence(hit: list[Unit]) -> None:
         network.cut_management(site)
 
 
-def _restore(hit: list[Unit]) -> None:
-    site, environment = hit[0].context.site, hit[0].context.environment
-    if site.number:
-        for link in links_of(environment, site.name):
-            network.heal(link)
-        network.heal_management(site)
+def restore_site(site: SiteSpec, environment: Environment) -> None:
+    """Let a silenced site speak again, over its links and on the management network."""
+    for link in links_of(environment, site.name):
+        network.heal(link)
+    network.heal_management(site)

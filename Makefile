@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` shows the product, `make test` proves it. Both do all set-up first.
+SHELL := /bin/bash
+BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE
+export ISTHMUS_SITES OS_CLIENT_CONFIG_FILE
+
+.PHONY: setup demo test unit check docs bench chaos clean
+
+setup: ## Debian packages, uv, the locked environment (at once when all is there)
+	@setup/install.sh
+
+demo: setup ## three real sites and the tour through them; leaves the lab up
+	@$(BIN)/isthmus demo
+
+unit: setup ## tests that need no root and no lab
+	$(BIN)/python -m pytest tests/unit
+
+test: setup check ## everything: checks, unit, functional, lab
+	$(BIN)/python -m pytest -m "not chaos"
+
+check: setup ## style, types, import contracts, documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory docs
+
+docs: setup
+	$(BIN)/sphinx-build -q -W -n -b html docs docs/_build/html
+
+bench: setup ## figures against stock, side by side; results go to bench/RESULTS.md
+	$(BIN)/python -m bench
+
+chaos: setup ## long fault runs
+	$(BIN)/python -m pytest -m chaos
+
+clean: ## takes the lab, templates and environments of this checkout away
+	-@[ -x $(BIN)/isthmus ] && $(BIN)/isthmus lab down
+	rm -rf .venv .venv-tools docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,101 @@
+"""`isthmus demo`: brings an environment up and walks through what the product does, with evidence."""
+
+import argparse
+import json
+import sys
+import time
+
+from cliff.command import Command
+
+from isthmus.lab import bringup, environment, faults, home, progress
+from isthmus.lab.commands.lifecycle import place
+from isthmus.lab.tour import identity
+from isthmus.lab.tour.steps import Outcome, Tour
+
+CHAPTERS = ("identity",)
+
+
+class Demo(Command):
+    """Bring the sites up and take the tour: one login, a cut link, a dead site, with figures. Leaves the lab up."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "environment",
+            nargs="?",
+            choices=CHAPTERS,
+            default=CHAPTERS[-1],
+            help=f"Which environment to show: {', '.join(CHAPTERS)}. Default: {CHAPTERS[-1]}.",
+        )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help="One JSON object on standard output instead of the table.",
+        )
+        return parser
+
+    def take_action(self, arguments: argparse.Namespace) -> int:
+        text, wanted = environment.load(arguments.environment)
+        where = place()
+        tour = Tour(progress=progress.fitting())
+        try:
+            with home.locked(where, "isthmus demo"):
+                _run(tour, where, text, wanted)
+        finally:
+            tour.progress.close()
+        if arguments.json:
+            self.app.stdout.write(json.dumps(tour.document()) + "\n")
+        else:
+            _show(tour)
+        return 1 if tour.failed else 0
+
+
+def _run(tour: Tour, where: home.Home, text: str, wanted: environment.Environment) -> None:
+    def bring_up() -> str:
+        if home.read_record(where) is not None:
+            # A lab that somebody played with: the tour begins with whole links.
+            for site in wanted.sites:
+                faults.restore_site(site, wanted)
+            faults.heal(where, wanted, None)
+        began = time.monotonic()
+        bringup.up(where, text, wanted, tour.progress)
+        tour.figure("up_s", time.monotonic() - began, "s")
+        return f"{len(wanted.sites)} sites: {', '.join(site.name for site in wanted.sites)}"
+
+    tour.step("bring the sites up", bring_up)
+    if tour.failed:
+        return
+    identity.run(identity.begin(tour, where, bringup.loaded(where), wanted))
+
+
+def _show(tour: Tour) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    # Outside a terminal the table must not be folded at 80 columns: it goes to files and logs.
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
+    steps = Table("Step", "Outcome", "Seconds", "Detail", title="The tour", title_justify="left")
+    for step in tour.steps:
+        colour = "green" if step.outcome is Outcome.PASSED else "red"
+        steps.add_row(step.name, f"[{colour}]{step.outcome}[/]", f"{step.seconds:.1f}", step.detail)
+    figures = Table("Figure", "Value", "Unit", title="What was measured", title_justify="left")
+    for name, figure in tour.figures.items():
+        figures.add_row(name, f"{figure.value:g}", figure.unit)
+    console.print(steps)
+    console.print(figures)
+    console.print(_NEXT if not tour.failed else _AFTER_FAILURE)
+
+
+_NEXT = """What to try next (the lab is still up)
+  eval $(isthmus lab env)                      clouds.yaml and sites file for what follows
+  isthmus status                               all sites on one screen
+  openstack --os-cloud madrid token issue      any stock client, any site
+  isthmus lab fault cut madrid                 and the two commands above again
+  isthmus lab fault kill lyon/keystone         one component; then: isthmus lab fault resume lyon
+  isthmus lab down                             take everything away"""
+
+_AFTER_FAILURE = """A step did not see what it expects. The lab is left as it was at that moment:
+  isthmus lab status; isthmus lab test         what is up
+  isthmus lab logs SITE/COMPONENT              what it said
+  isthmus lab gather                           everything in one archive
+  isthmus lab fault heal; isthmus lab up       mend and start again"""
