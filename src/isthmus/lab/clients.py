@@ -1,5 +1,7 @@
 """What stock clients need to use the lab: clouds.yaml, the sites file, the exports."""
 
+import os
+
 import yaml
 
 from isthmus.identity.config import AGENT_PORT, IDENTITY_PORT
@@ -66,6 +68,12 @@ def sites(environment: Environment) -> dict[str, object]:
     }
 
 
-def exports(home: Home) -> dict[str, str]:
+def exports(home: Home, environment: Environment) -> dict[str, str]:
     """Environment variables for stock clients and for `isthmus`."""
-    return {"OS_CLIENT_CONFIG_FILE": str(home.clouds), "ISTHMUS_SITES": str(home.sites)}
+    direct = [os.environ.get("no_proxy", ""), str(environment.management)]
+    return {
+        "OS_CLIENT_CONFIG_FILE": str(home.clouds),
+        "ISTHMUS_SITES": str(home.sites),
+        # A workstation's HTTP proxy knows nothing of the lab's addresses.
+        "no_proxy": ",".join(filter(None, direct)),
+    }

@@ -10,7 +10,8 @@ from cliff.command import Command
 from cliff.lister import Lister
 
 from isthmus.errors import IsthmusError
-from isthmus.lab import bringup, clients, environment, home, progress
+from isthmus.lab import bringup, clients, home, progress
+from isthmus.lab import environment as environments
 from isthmus.lab.home import Home
 
 
@@ -27,7 +28,7 @@ class Up(Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        known = ", ".join(environment.packaged())
+        known = ", ".join(environments.packaged())
         parser.add_argument(
             "environment",
             nargs="?",
@@ -37,7 +38,7 @@ class Up(Command):
         return parser
 
     def take_action(self, arguments: argparse.Namespace) -> None:
-        text, wanted = environment.load(arguments.environment)
+        text, wanted = environments.load(arguments.environment)
         where = place()
         report = progress.fitting()
         began = time.monotonic()
@@ -59,7 +60,7 @@ class Up(Command):
         self.app.stdout.write(_ready(wanted, time.monotonic() - began))
 
 
-def _ready(wanted: environment.Environment, seconds: float) -> str:
+def _ready(wanted: environments.Environment, seconds: float) -> str:
     names = ", ".join(site.name for site in wanted.sites)
     return (
         f"The lab is up after {seconds:.1f} s: {names}.\n"
@@ -114,6 +115,6 @@ class Env(Command):
 
     def take_action(self, arguments: argparse.Namespace) -> None:
         where = place()
-        home.require_record(where)
-        for name, value in clients.exports(where).items():
+        environment = home.require_record(where).environment
+        for name, value in clients.exports(where, environment).items():
             self.app.stdout.write(f"export {name}={shlex.quote(value)}\n")
