@@ -38,7 +38,7 @@ def judge(samples: Sequence[Sample], begun: float, ended: float) -> Noticed:
     The gap is the longest time between two answered successes, counting from `begun` and to `ended`: a user who never got an
     answer noticed the whole time.
     """
-    inside = [sample for sample in samples if begun <= sample.answered <= ended]
+    inside = [s for s in sorted(samples, key=lambda s: s.answered) if begun <= s.answered <= ended]
     good = [sample.answered for sample in inside if sample.good]
     marks = [begun, *good, ended]
     bad = [sample for sample in inside if not sample.good]

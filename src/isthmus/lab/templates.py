@@ -42,6 +42,11 @@ class Template:
         return str(json.loads((self.path / "secrets.json").read_text())[name])
 
 
+def all_secrets(path: Path) -> list[str]:
+    """The values of all secrets of the template at `path`."""
+    return [str(value) for value in json.loads((path / "secrets.json").read_text()).values()]
+
+
 def load(path: Path) -> Template | None:
     """The template at `path`, or None if there is none."""
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from cliff.command import Command
 from cliff.lister import Lister
 
-from isthmus.lab import bringup, errors, home, network, processes, state, units
+from isthmus.lab import bringup, errors, home, network, processes, state, templates, units
 from isthmus.lab.commands.lifecycle import place
 from isthmus.lab.running import run
 
@@ -21,7 +21,7 @@ _MEBI = 1 << 20
 
 # Lines of configurations that a support bundle must not hold.
 _SECRET = re.compile(
-    r"(?im)^(.*?(?:password|secret|sst_auth|connection|auth_key)\b\S*\s*[=:]\s*).+$"
+    r"""(?im)^(.*?(?:password|secret|sst_auth|connection|auth_key)[\w"']*\s*[=:]\s*).+$"""
 )
 
 
@@ -206,6 +206,18 @@ class Gather(Command):
 
 
 def _gathered(where: home.Home) -> dict[str, str]:
+    """Member name -> text. What looks like a secret is hidden by its name, what is one of the lab's by its value."""
+    known = templates.all_secrets(where.templates / home.require_record(where).template)
+    return {name: _without(redact(text), known) for name, text in _collected(where).items()}
+
+
+def _without(text: str, known: list[str]) -> str:
+    for secret in known:
+        text = text.replace(secret, "<hidden>")
+    return text
+
+
+def _collected(where: home.Home) -> dict[str, str]:
     record = home.require_record(where)
     gathered = {
         "environment.yaml": record.environment_text,
@@ -220,7 +232,7 @@ def _gathered(where: home.Home) -> dict[str, str]:
         ports = run(["ss", "-tanp"], namespace=namespace, check=False)
         gathered[f"network/{namespace}-sockets.txt"] = ports.stdout + ports.stderr
     for path in sorted(where.logs.rglob("*.log")):
-        gathered[f"logs/{path.relative_to(where.logs)}"] = redact(processes.tail(path, 2000))
+        gathered[f"logs/{path.relative_to(where.logs)}"] = processes.tail(path, 2000)
     for path in sorted(where.lab.glob("units/*/*/*")):
         if path.suffix in (".conf", ".cfg", ".cnf", ".yaml", ".py") and path.is_file():
             gathered[f"configuration/{path.relative_to(where.lab / 'units')}"] = redact(
