@@ -1,7 +1,9 @@
-"""Real database processes on loopback for the agent's tests: two Galera nodes, an arbitrator, asynchronous replicas.
+"""Real database processes on loopback for the agent's tests: two Galera nodes, an arbitrator,
+asynchronous replicas.
 
-The set-up is the one of star mode, small: the nodes listen on 127.0.77.x so that every one has the ports that it has
-in a site, and nothing outside the machine can reach them. Processes are ended by their own id only.
+The set-up is the one of star mode, small: the nodes listen on 127.0.77.x so that every one has the
+ports that it has in a site, and nothing outside the machine can reach them. Processes are ended by
+their own id only.
 """
 
 import os
@@ -40,7 +42,8 @@ slave_net_timeout=4
 
 
 def wait_for(what: str, seen: Callable[[], object], seconds: float) -> float:
-    """Wait until `seen()` is true and return how long that took; the deadline is the caller's reason."""
+    """Wait until `seen()` is true and return how long that took; the deadline is the caller's
+    reason."""
     began = time.monotonic()
     while not seen():
         if time.monotonic() - began > seconds:
@@ -75,7 +78,8 @@ class Server:
                 ["mariadbd", f"--defaults-file={self.folder}/my.cnf", *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
-        # Crash recovery of a data directory this small takes about a second; the machine may be busy.
+        # Crash recovery of a data directory this small takes about a second; the machine may be
+        # busy.
         wait_for(f"{self.name} answers", self.answers, 30)
 
     def answers(self) -> bool:

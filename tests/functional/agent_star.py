@@ -1,4 +1,5 @@
-"""A star of real databases with real agents, for the agent's tests: paris and lyon (Galera), madrid (replica)."""
+"""A star of real databases with real agents, for the agent's tests: paris and lyon (Galera), madrid
+(replica)."""
 
 import json
 import os
@@ -171,7 +172,7 @@ class Star:
 @contextmanager
 def running() -> Iterator[Star]:
     """The star, up; everything is ended and removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="isthmus-agent-", dir="/var/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="isthmus-agent-", dir="/var/tmp"))
     # The database runs as its own user and has to reach its files below.
     folder.chmod(0o755)
     with ExitStack() as stack:

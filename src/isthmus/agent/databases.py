@@ -5,15 +5,25 @@ answers are those of `isthmus.identity.replication` and `isthmus.identity.writer
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import pymysql
-import pymysql.cursors
-
 from isthmus.agent.config import Account, Address
 from isthmus.identity import positions, replication, writer
+
+# The driver loads `cryptography` for password methods that only MySQL has: 9 MB in every agent.
+_UNNEEDED = "cryptography.hazmat.backends"
+_loaded = sys.modules.get(_UNNEEDED)
+sys.modules[_UNNEEDED] = None  # type: ignore[assignment]
+try:
+    import pymysql
+    import pymysql.cursors
+finally:
+    del sys.modules[_UNNEEDED]
+    if _loaded is not None:
+        sys.modules[_UNNEEDED] = _loaded
 
 # A database in the same site answers in milliseconds; one that needs a second is not alive.
 LOOK_SECONDS = 1.0

@@ -1,7 +1,8 @@
-"""Token key repositories on disk: their digest, their validity, and putting a new set in place at once.
+"""Token key repositories on disk: their digest, their validity, and putting a new set in place at
+once.
 
-The format is Keystone's: a directory of files named by number, each a Fernet key; 0 is staged, the highest is primary.
-When to rotate and how keys travel is not decided here.
+The format is Keystone's: a directory of files named by number, each a Fernet key; 0 is staged, the
+highest is primary. When to rotate and how keys travel is not decided here.
 """
 
 import base64
@@ -20,13 +21,15 @@ _RENAME_EXCHANGE = 2
 
 
 class KeyRepositoryError(Exception):
-    """A key repository cannot be read or replaced; the text says which, why, what was changed and what to do."""
+    """A key repository cannot be read or replaced; the text says which, why, what was changed and
+    what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """What may be told about a repository: `digest` (sha256, hex) is equal where the keys are equal and tells nothing
-    about them (each key has 256 random bits); `keys` is their number, `primary` the index of the signing key."""
+    """What may be told about a repository: `digest` (sha256, hex) is equal where the keys are equal
+    and tells nothing about them (each key has 256 random bits); `keys` is their number, `primary`
+    the index of the signing key."""
 
     digest: str
     keys: int
@@ -34,7 +37,8 @@ class Repository:
 
 
 def describe(keys: Mapping[int, bytes]) -> Repository:
-    """Digest, number and primary index of a set of keys; raises `KeyRepositoryError` if one is not a Fernet key."""
+    """Digest, number and primary index of a set of keys; raises `KeyRepositoryError` if one is not
+    a Fernet key."""
     check(keys, "the set of keys")
     digest = hashlib.sha256()
     for index in sorted(keys):
@@ -48,7 +52,8 @@ def inspect(path: Path) -> Repository:
 
 
 def load(path: Path) -> dict[int, bytes]:
-    """The keys of the repository at `path` by index; files that are not named by a number are not keys."""
+    """The keys of the repository at `path` by index; files that are not named by a number are not
+    keys."""
     try:
         files = {int(p.name): p for p in path.iterdir() if p.name.isascii() and p.name.isdigit()}
         keys = {index: file.read_bytes().strip() for index, file in files.items()}
@@ -62,7 +67,8 @@ def load(path: Path) -> dict[int, bytes]:
 
 
 def check(keys: Mapping[int, bytes], where: str) -> None:
-    """Raise `KeyRepositoryError` unless there are keys and each is 32 bytes in URL-safe base64 (Fernet specification)."""
+    """Raise `KeyRepositoryError` unless there are keys and each is 32 bytes in URL-safe base64
+    (Fernet specification)."""
     if not keys:
         raise KeyRepositoryError(
             f"{where} holds no key. Nothing was changed. Copy the keys of another site there"
@@ -83,10 +89,11 @@ def _valid(key: bytes) -> bool:
 
 
 def install(path: Path, keys: Mapping[int, bytes]) -> Repository:
-    """Make the repository at `path` hold exactly `keys`, at once: a reader sees the old set or the new one.
+    """Make the repository at `path` hold exactly `keys`, at once: a reader sees the old set or the
+    new one.
 
-    The directory gets mode 0700, its files 0600; the owner stays that of the old directory, else the parent's. Raises
-    `KeyRepositoryError`; then the old repository is as it was.
+    The directory gets mode 0700, its files 0600; the owner stays that of the old directory, else
+    the parent's. Raises `KeyRepositoryError`; then the old repository is as it was.
     """
     repository = describe(keys)
     try:
@@ -128,7 +135,8 @@ def _sync(folder: Path) -> None:
 
 
 def _swap(fresh: Path, path: Path) -> None:
-    """Exchange two directories in one step (renameat2); what was at `path` is at `fresh` afterwards."""
+    """Exchange two directories in one step (renameat2); what was at `path` is at `fresh`
+    afterwards."""
     if not path.exists():
         fresh.rename(path)
         return

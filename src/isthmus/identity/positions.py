@@ -1,7 +1,7 @@
 """GTID positions of MariaDB: how far a database has come, per replication domain. Values only.
 
-Source: MariaDB documentation, "Global Transaction ID": a position is a list `domain-server-sequence`, one element per
-domain; within a domain the sequence only grows.
+Source: MariaDB documentation, "Global Transaction ID": a position is a list
+`domain-server-sequence`, one element per domain; within a domain the sequence only grows.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,8 @@ class Gtid:
 
 @dataclass(frozen=True)
 class Position:
-    """A set of GTIDs, one per domain, in order of the domains; empty: nothing was ever replicated."""
+    """A set of GTIDs, one per domain, in order of the domains; empty: nothing was ever
+    replicated."""
 
     gtids: tuple[Gtid, ...] = ()
 
@@ -41,7 +42,8 @@ class Position:
         return {gtid.domain: gtid for gtid in self.gtids}
 
     def includes(self, other: "Position") -> bool:
-        """Whether everything up to `other` is also here; a domain that is missing here is not included."""
+        """Whether everything up to `other` is also here; a domain that is missing here is not
+        included."""
         mine = self.by_domain
         return all(
             gtid.domain in mine and mine[gtid.domain].sequence >= gtid.sequence

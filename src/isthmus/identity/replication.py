@@ -1,8 +1,10 @@
-"""Whether an asynchronous replica may be read, and which master it should follow: decisions, no I/O.
+"""Whether an asynchronous replica may be read, and which master it should follow: decisions, no
+I/O.
 
-A replica of a dead master looks healthy to a TCP check while its data grow old. So age is judged here, by the
-heartbeat that the writer site sends down the stream and by the positions of the masters. `isthmus.agent` makes the
-observations and carries out the actions; which Galera node is the writer is decided in `isthmus.identity.writer`.
+A replica of a dead master looks healthy to a TCP check while its data grow old. So age is judged
+here, by the heartbeat that the writer site sends down the stream and by the positions of the
+masters. `isthmus.agent` makes the observations and carries out the actions; which Galera node is
+the writer is decided in `isthmus.identity.writer`.
 """
 
 from collections.abc import Mapping
@@ -12,12 +14,16 @@ from enum import StrEnum
 
 from isthmus.identity.positions import Position
 
-# A look at a master or at the replica that is older than this says nothing about now (looks come every second or less).
+# A look at a master or at the replica that is older than this says nothing about now (looks come
+# every second or less).
 FRESH_SECONDS = 3.0
-# A master must have been looked at this long after the replica stood still before its position counts against the replica.
+# A master must have been looked at this long after the replica stood still before its position
+# counts against the replica.
 SETTLED_SECONDS = 1.0
-# A master that refused the replica is not tried again for this long; a person will have read the event by then.
+# A master that refused the replica is not tried again for this long; a person will have read the
+# event by then.
 BARRED_SECONDS = 600.0
+NOWHERE = Position()
 HOUR = 3600.0
 
 
@@ -62,7 +68,8 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """One row of `heartbeat` as the replica has applied it; `written_at` in UTC by the writer's clock."""
+    """One row of `heartbeat` as the replica has applied it; `written_at` in UTC by the writer's
+    clock."""
 
     writer: str
     sequence: int
@@ -71,7 +78,8 @@ class Heartbeat:
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """SHOW SLAVE STATUS; `master` is the site at whose database it points, None when that is no known master."""
+    """SHOW SLAVE STATUS; `master` is the site at whose database it points, None when that is no
+    known master."""
 
     master: str | None
     connected: bool
@@ -86,7 +94,8 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """A look at a replica that got an answer; `stream` is None when replication is not configured."""
+    """A look at a replica that got an answer; `stream` is None when replication is not
+    configured."""
 
     applied: Position
     stream: Stream | None
@@ -95,7 +104,8 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class Master:
-    """A look at a master at monotonic time `at`; `usable`: Primary and Synced. Else `reason` says why not."""
+    """A look at a master at monotonic time `at`; `usable`: Primary and Synced. Else `reason` says
+    why not."""
 
     at: float
     usable: bool
@@ -105,7 +115,8 @@ class Master:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What the agent sees at monotonic time `at` (and `now`, UTC). `replica` is None when it did not answer."""
+    """What the agent sees at monotonic time `at` (and `now`, UTC). `replica` is None when it did
+    not answer."""
 
     at: float
     now: datetime
@@ -122,8 +133,8 @@ class State:
 
     verdict: Verdict = Verdict.UNKNOWN
     seen_at: float | None = None
-    applied: Position = Position()
-    received: Position = Position()
+    applied: Position = NOWHERE
+    received: Position = NOWHERE
     sequences: Mapping[str, int] = field(default_factory=dict)
     newest: Heartbeat | None = None
     advanced_at: float | None = None
@@ -136,8 +147,9 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What follows from an observation. `lag_seconds` is the age of the newest heartbeat by the clocks,
-    `advance_age_seconds` the time since a heartbeat last advanced here by the monotonic clock alone."""
+    """What follows from an observation. `lag_seconds` is the age of the newest heartbeat by the
+    clocks, `advance_age_seconds` the time since a heartbeat last advanced here by the monotonic
+    clock alone."""
 
     state: State
     verdict: Verdict
@@ -148,7 +160,8 @@ class Decision:
 
 
 def acted(state: State, at: float, master: str, *, refused: bool) -> State:
-    """The state after an action: a new master starts with a clean slate, one that refused is left alone for a while."""
+    """The state after an action: a new master starts with a clean slate, one that refused is left
+    alone for a while."""
     barred = {name: until for name, until in state.barred.items() if until > at}
     if refused:
         barred[master] = at + BARRED_SECONDS
@@ -160,13 +173,15 @@ def observe(state: State, seen: Observation, limits: Limits, home: str | None) -
 
     Invariants, whatever is observed in whatever order:
     - no re-point while anything arrived or was applied within `repoint_after_seconds`;
-    - a re-point or a return goes only to a master that was seen Primary and Synced within the last seconds and whose
-      position includes all that the replica received and applied (the proof of position);
-    - a replica whose position no usable master includes is never re-pointed, and neither is one whose applier failed
-      or was stopped by a person; the verdict or the reason says what to do;
-    - a return home follows `home_after_seconds` of an unbroken usable home and a replica that serves;
-    - at most `repoints_per_hour` actions in any hour, half of them returns, and never two within twice
-      `repoint_after_seconds`;
+    - a re-point or a return goes only to a master that was seen Primary and Synced within the last
+      seconds and whose position includes all that the replica received and applied (the proof of
+      position);
+    - a replica whose position no usable master includes is never re-pointed, and neither is one
+      whose applier failed or was stopped by a person; the verdict or the reason says what to do;
+    - a return home follows `home_after_seconds` of an unbroken usable home and a replica that
+      serves;
+    - at most `repoints_per_hour` actions in any hour, half of them returns, and never two within
+      twice `repoint_after_seconds`;
     - without `may_act` there is no action.
     """
     state = _home_watched(state, seen, home)
@@ -205,13 +220,15 @@ def _usable(master: Master | None, at: float) -> bool:
 
 
 def _remembered(state: State, seen: Observation, replica: Replica) -> State:
-    """Fold what the replica shows into the state: what advanced, since when nothing has, what is still to come."""
+    """Fold what the replica shows into the state: what advanced, since when nothing has, what is
+    still to come."""
     received = replica.stream.received if replica.stream else Position()
     sequences = {beat.writer: beat.sequence for beat in replica.heartbeats}
     newest = _newest(state, replica.heartbeats)
     advanced = newest != state.newest
     arrived = advanced or (replica.applied, received) != (state.applied, state.received)
-    # Time in which nobody looked is no proof of silence: after a gap the clock of silence starts again.
+    # Time in which nobody looked is no proof of silence: after a gap the clock of silence starts
+    # again.
     gap = state.seen_at is None or seen.at - state.seen_at > FRESH_SECONDS
     return replace(
         state,
@@ -227,7 +244,8 @@ def _remembered(state: State, seen: Observation, replica: Replica) -> State:
 
 
 def _newest(state: State, heartbeats: tuple[Heartbeat, ...]) -> Heartbeat | None:
-    """The heartbeat that advanced last; writers' clocks differ, so that the latest time is only the first guess."""
+    """The heartbeat that advanced last; writers' clocks differ, so that the latest time is only the
+    first guess."""
     moved = [b for b in heartbeats if state.sequences.get(b.writer) != b.sequence]
     if state.newest is not None and not moved:
         return state.newest
@@ -237,13 +255,15 @@ def _newest(state: State, heartbeats: tuple[Heartbeat, ...]) -> Heartbeat | None
 def _backlog(
     state: State, seen: Observation, replica: Replica
 ) -> tuple[tuple[float, Position], ...]:
-    """Positions of the present master that the replica has not applied, each with the time when it was seen there."""
+    """Positions of the present master that the replica has not applied, each with the time when it
+    was seen there."""
     left = tuple(entry for entry in state.backlog if not replica.applied.includes(entry[1]))
     present = replica.stream.master if replica.stream else None
     master = seen.masters.get(present) if present else None
     if master is None or not _usable(master, seen.at) or replica.applied.includes(master.position):
         return left
-    # The oldest entry gives the age; 64 entries, a second apart, keep it exact for a minute and are enough to see relief.
+    # The oldest entry gives the age; 64 entries, a second apart, keep it exact for a minute and are
+    # enough to see relief.
     if (left and left[-1][1] == master.position) or len(left) >= 64:
         return left
     return (*left, (master.at, master.position))
@@ -279,14 +299,16 @@ class _Look:
 
     @property
     def proven(self) -> float | None:
-        """Lag behind the present master in seconds of the monotonic clock; None when that master cannot be asked."""
+        """Lag behind the present master in seconds of the monotonic clock; None when that master
+        cannot be asked."""
         if not _usable(self.seen.masters.get(self.present or ""), self.seen.at):
             return None
         return self.seen.at - self.state.backlog[0][0] if self.state.backlog else 0.0
 
     @property
     def age(self) -> float | None:
-        """Age of the data: proven if it can be (clocks may be wrong), else by the heartbeat, by the worse of both ages."""
+        """Age of the data: proven if it can be (clocks may be wrong), else by the heartbeat, by the
+        worse of both ages."""
         if self.proven is not None or self.lag is None:
             return self.proven
         return max(self.lag, self.stale or 0.0)
@@ -352,10 +374,11 @@ class _Look:
         return text
 
     def stranded(self) -> bool:
-        """Nothing arrives, and every master that could help was asked since and lacks what this replica holds."""
+        """Nothing arrives, and every master that could help was asked since and lacks what this
+        replica holds."""
         if self.quiet < self.limits.repoint_after_seconds or not self.held:
             return False
-        asked = [m for m in self.settled().values()]
+        asked = list(self.settled().values())
         return bool(asked) and not any(master.position.includes(self.held) for master in asked)
 
     def settled(self) -> dict[str, Master]:
@@ -399,7 +422,8 @@ class _Look:
             return None
         names = sorted(self.seen.masters, key=lambda name: name != home)
         for name in names:
-            # With the stream up, silence alone proves nothing: another master must really have more to give.
+            # With the stream up, silence alone proves nothing: another master must really have more
+            # to give.
             gain = not stream.connected or self.seen.masters[name].position.ahead_of(self.held)
             if name != self.present and gain and self.proof(name):
                 return name
@@ -416,7 +440,8 @@ class _Look:
         return self.seen.at - since >= self.limits.home_after_seconds and self.proof(home)
 
     def proof(self, name: str) -> bool:
-        """The proof of position: the master is usable now and includes all that this replica holds."""
+        """The proof of position: the master is usable now and includes all that this replica
+        holds."""
         master = self.seen.masters[name]
         barred = self.state.barred.get(name, self.seen.at) > self.seen.at
         return not barred and _usable(master, self.seen.at) and master.position.includes(self.held)

@@ -1,12 +1,15 @@
-"""The replicated schema `isthmus_identity`, which lies beside Keystone's own and travels on the same stream.
+"""The replicated schema `isthmus_identity`, which lies beside Keystone's own and travels on the
+same stream.
 
-Every statement may be run again. They are run once, on one writer site, by whoever builds the cloud (Galera replicates
-DDL); the agent only uses the tables. Times are UTC. Not a place for anything that one site alone owns.
+Every statement may be run again. They are run once, on one writer site, by whoever builds the cloud
+(Galera replicates DDL); the agent only uses the tables. Times are UTC. Not a place for anything
+that one site alone owns.
 """
 
 NAME = "isthmus_identity"
 
-# Written by the agent of the writer site, twice a second: what a replica needs to know how old its data are.
+# Written by the agent of the writer site, twice a second: what a replica needs to know how old its
+# data are.
 HEARTBEAT = f"""
 CREATE TABLE IF NOT EXISTS {NAME}.heartbeat (
   writer VARCHAR(64) NOT NULL PRIMARY KEY,
@@ -15,8 +18,9 @@ CREATE TABLE IF NOT EXISTS {NAME}.heartbeat (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4
 """
 
-# One row: which site is the writer. Galera certifies concurrent changes of a row, so that a compare-and-set on
-# `epoch` has one winner per primary component. `isthmus.identity.writer` says how it is used.
+# One row: which site is the writer. Galera certifies concurrent changes of a row, so that a
+# compare-and-set on `epoch` has one winner per primary component. `isthmus.identity.writer` says
+# how it is used.
 WRITER = f"""
 CREATE TABLE IF NOT EXISTS {NAME}.writer (
   id TINYINT NOT NULL PRIMARY KEY,
@@ -27,9 +31,10 @@ CREATE TABLE IF NOT EXISTS {NAME}.writer (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4
 """
 
-WRITER_ROW = f"INSERT IGNORE INTO {NAME}.writer VALUES (1, NULL, 0, 0, UTC_TIMESTAMP(6))"
+WRITER_ROW = "INSERT IGNORE INTO isthmus_identity.writer VALUES (1, NULL, 0, 0, UTC_TIMESTAMP(6))"
 
-# Set in the transaction of each replayed write, so that a replay that is killed is neither lost nor done twice.
+# Set in the transaction of each replayed write, so that a replay that is killed is neither lost nor
+# done twice.
 REPLAY_POSITION = f"""
 CREATE TABLE IF NOT EXISTS {NAME}.replay_position (
   site VARCHAR(64) NOT NULL,
@@ -50,10 +55,12 @@ STATEMENTS: tuple[str, ...] = (
 
 
 def agent_grants(user: str, host: str = "%") -> tuple[str, ...]:
-    """The rights of the agent's database user, to be run on every identity database (replicas do not get `mysql.*`).
+    """The rights of the agent's database user, to be run on every identity database (replicas do
+    not get `mysql.*`).
 
-    SLAVE MONITOR: SHOW SLAVE STATUS. REPLICATION SLAVE ADMIN: STOP SLAVE, CHANGE MASTER, START SLAVE. The members of
-    the Galera view are read from a table of the system schema. Nothing of Keystone's is readable.
+    SLAVE MONITOR: SHOW SLAVE STATUS. REPLICATION SLAVE ADMIN: STOP SLAVE, CHANGE MASTER, START
+    SLAVE. The members of the Galera view are read from a table of the system schema. Nothing of
+    Keystone's is readable.
     """
     account = f"`{user}`@`{host}`"
     return (

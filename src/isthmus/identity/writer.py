@@ -1,17 +1,22 @@
-"""Which Galera node takes the writes: one per primary component, and who takes over when it is lost. No I/O.
+"""Which Galera node takes the writes: one per primary component, and who takes over when it is
+lost. No I/O.
 
-A Galera node accepts writes anywhere, but identity writes go to one node at a time (fewer certification conflicts, and
-none of the anomalies that were found with several writers). A node sees the members of its view but not their state:
-a preferred node that has just joined may be minutes away from Synced. So preference alone cannot decide. The decision
-lies in one replicated row, `isthmus_identity.writer`: the site that holds it and an epoch. Galera orders and certifies
-changes of a row, so a compare-and-set on the epoch has exactly one winner in a primary component and none outside.
+A Galera node accepts writes anywhere, but identity writes go to one node at a time (fewer
+certification conflicts, and none of the anomalies that were found with several writers). A node
+sees the members of its view but not their state: a preferred node that has just joined may be
+minutes away from Synced. So preference alone cannot decide. The decision lies in one replicated
+row, `isthmus_identity.writer`: the site that holds it and an epoch. Galera orders and certifies
+changes of a row, so a compare-and-set on the epoch has exactly one winner in a primary component
+and none outside.
 
-The holder keeps it for as long as it can (a writer that returns does not take it back: that would interrupt the writes
-for nothing; a planned switchover sets the row). Preference decides who claims first when the row is free.
+The holder keeps it for as long as it can (a writer that returns does not take it back: that would
+interrupt the writes for nothing; a planned switchover sets the row). Preference decides who claims
+first when the row is free.
 
-The holder renews the row in the transaction of its heartbeat, twice a second. A node that has been cut off cannot
-commit, sees no renewal of its own, and stops calling itself the writer after `renewed_within_seconds`. Keep that
-shorter than Galera's `evs.suspect_timeout` (the others claim no earlier), and no two nodes are ever writers at once.
+The holder renews the row in the transaction of its heartbeat, twice a second. A node that has been
+cut off cannot commit, sees no renewal of its own, and stops calling itself the writer after
+`renewed_within_seconds`. Keep that shorter than Galera's `evs.suspect_timeout` (the others claim no
+earlier), and no two nodes are ever writers at once.
 """
 
 from collections.abc import Mapping
@@ -23,8 +28,9 @@ from isthmus.identity.replication import Heartbeat
 
 PRIMARY = "Primary"
 SYNCED = "Synced"
-# A donor still takes part and commits; only its own applying may fall behind, which does not touch a writer's commits.
-# Taking the writes away from the one donor of a joining node would stop them for the whole transfer.
+# A donor still takes part and commits; only its own applying may fall behind, which does not touch
+# a writer's commits. Taking the writes away from the one donor of a joining node would stop them
+# for the whole transfer.
 DONOR = "Donor/Desynced"
 
 
@@ -49,7 +55,8 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Register:
-    """The row: the holder (None: nobody yet) and the epoch, which every change of the holder raises by one."""
+    """The row: the holder (None: nobody yet) and the epoch, which every change of the holder raises
+    by one."""
 
     site: str | None
     epoch: int
@@ -57,7 +64,8 @@ class Register:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A node's own view at monotonic time `at` (`now`: UTC). `members` are node names, without arbitrators."""
+    """A node's own view at monotonic time `at` (`now`: UTC). `members` are node names, without
+    arbitrators."""
 
     at: float
     now: datetime
@@ -82,18 +90,29 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
-    """Per writer, its last heartbeat and when it advanced; since when the row has been free. Times are monotonic."""
+class Beat:
+    """A writer's last heartbeat: `since` when it has stood at `sequence`. `moved`: it was seen to
+    advance; without that, all that is known is that somebody wrote it at some time."""
 
-    beats: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    sequence: int
+    since: float
+    moved: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Per writer, its last heartbeat and when it advanced; since when the row has been free. Times
+    are monotonic."""
+
+    beats: Mapping[str, Beat] = field(default_factory=dict)
     free_since: float | None = None
     seen_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """`writer`: this node takes the writes now, and until `writer_until` (monotonic) at the longest.
-    `epoch` is the one that an act compares with."""
+    """`writer`: this node takes the writes now, and until `writer_until` (monotonic) at the
+    longest. `epoch` is the one that an act compares with."""
 
     state: State
     verdict: Verdict
@@ -105,7 +124,8 @@ class Decision:
     lag_seconds: float | None = None
 
 
-# Someone who looks four times a second and has not looked for this long knows nothing about who was silent.
+# Someone who looks four times a second and has not looked for this long knows nothing about who was
+# silent.
 _GAP_SECONDS = 3.0
 
 
@@ -114,9 +134,10 @@ def decide(
 ) -> Decision:
     """One step for the node of `site`.
 
-    Invariants, whatever the partitions: a node outside the primary component is not the writer and claims nothing; a
-    node is the writer only while the row names it and its own renewals arrive; a claim compares with the epoch that was
-    seen, and is made only by a Synced node and only when the row's holder is not in the view or has been silent.
+    Invariants, whatever the partitions: a node outside the primary component is not the writer and
+    claims nothing; a node is the writer only while the row names it and its own renewals arrive; a
+    claim compares with the epoch that was seen, and is made only by a Synced node and only when the
+    row's holder is not in the view or has been silent.
     """
     state = _remembered(state, view)
     lag = _lag(view)
@@ -129,7 +150,8 @@ def decide(
         held = _held(state, view, site, view.register, limits)
     else:
         held = _other(state, view, site, preference, view.register, limits)
-    # The sentence about serving comes first when there is something wrong, else the one about the writes.
+    # The sentence about serving comes first when there is something wrong, else the one about the
+    # writes.
     return replace(
         held,
         verdict=verdict,
@@ -146,12 +168,13 @@ def _remembered(state: State, view: View) -> State:
     )
 
 
-def _beat(state: State, beat: Heartbeat, at: float, *, gap: bool) -> tuple[int, float]:
-    """The sequence with the time of its last advance; a first sight is not an advance of one's own, but a start."""
+def _beat(state: State, beat: Heartbeat, at: float, *, gap: bool) -> Beat:
     known = state.beats.get(beat.writer)
-    if known is not None and known[0] == beat.sequence and not gap:
+    if known is None or gap:
+        return Beat(sequence=beat.sequence, since=at, moved=False)
+    if known.sequence == beat.sequence:
         return known
-    return beat.sequence, at
+    return Beat(sequence=beat.sequence, since=at, moved=True)
 
 
 def _lag(view: View) -> float | None:
@@ -189,15 +212,16 @@ def _serving(view: View, site: str, lag: float | None, limits: Limits) -> tuple[
 
 
 def _held(state: State, view: View, site: str, row: Register, limits: Limits) -> Decision:
-    """The row names this site: renew it, and be the writer for as long as the renewals are seen to arrive."""
+    """The row names this site: renew it, and be the writer for as long as the renewals are seen to
+    arrive."""
     state = replace(state, free_since=None)
     if view.state not in (SYNCED, DONOR):
         return Decision(
             state=state, verdict=Verdict.JOINING, reason="the writer, but not in step yet"
         )
     beat = state.beats.get(site)
-    age = view.at - beat[1] if beat else None
-    fresh = age is not None and age <= limits.renewed_within_seconds
+    until = beat.since + limits.renewed_within_seconds if beat and beat.moved else 0.0
+    fresh = beat is not None and beat.moved and view.at <= until
     reason = (
         "takes the writes"
         if fresh
@@ -208,7 +232,7 @@ def _held(state: State, view: View, site: str, row: Register, limits: Limits) ->
         verdict=Verdict.SERVING,
         reason=reason,
         writer=fresh,
-        writer_until=beat[1] + limits.renewed_within_seconds if beat and fresh else 0.0,
+        writer_until=until if fresh else 0.0,
         act=Act.RENEW,
         epoch=row.epoch,
     )
@@ -249,7 +273,7 @@ def _free(state: State, view: View, row: Register, limits: Limits) -> str | None
     if row.site not in view.members:
         return f"{row.site}, which took the writes, has left the cluster"
     beat = state.beats.get(row.site)
-    silent = view.at - beat[1] if beat else 0.0
+    silent = view.at - beat.since if beat else 0.0
     if silent > limits.silent_after_seconds:
         return f"{row.site}, which takes the writes, is silent for {silent:.0f} s"
     return None

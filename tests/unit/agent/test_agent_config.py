@@ -1,0 +1,93 @@
+"""The agent's configuration: what is refused, and in which words."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus import errors
+from isthmus.agent import config
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> dict[str, Any]:
+    password = tmp_path / "password"
+    password.write_text("hidden\n")
+    password.chmod(0o600)
+    return {
+        "site": "madrid",
+        "listen": ["127.0.0.1:8990"],
+        "writer_preference": ["paris", "lyon"],
+        "databases": [
+            {"name": "replica-paris", "kind": "replica", "host": "127.0.0.1", "port": 3306,
+             "user": "agent", "password_file": str(password), "home": "paris"},
+        ],
+        "masters": {"paris": {"host": "127.0.0.2", "port": 3306}},
+        "replication": {"user": "repl", "password_file": str(password)},
+        "key_repositories": {"token": "/keys"},
+        "queue": "/queue.sqlite",
+        "policy": {"lag_limit_seconds": 7},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[object], config.Config]:
+    def written(document: object) -> config.Config:
+        path = tmp_path / "agent.yaml"
+        path.write_text(yaml.safe_dump(document))
+        path.chmod(0o600)
+        return config.load(path)
+
+    return written
+
+
+Load = Callable[[object], config.Config]
+
+
+def test_a_whole_file_is_read(document: dict[str, Any], load: Load) -> None:
+    found = load(document)
+    assert found.databases[0].account.password == "hidden"
+    assert found.policy.lag_limit_seconds == 7
+    assert found.policy.home_after_seconds == 30
+    assert found.master_at(config.Address(host="127.0.0.2", port=3306)) == "paris"
+    assert "hidden" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(colour="red"), "unknown: colour"),
+        (lambda d: d.pop("site"), "missing: site"),
+        (lambda d: d["databases"][0].pop("port"), r"missing: databases\[0\].port"),
+        (lambda d: d["databases"][0].update(kind="spare"), "must be one of writer, replica"),
+        (lambda d: d["databases"][0].update(home="rome"), "home of replica-paris is rome"),
+        (lambda d: d["policy"].update(lag_limit_seconds=0), "must be more than 0"),
+        (lambda d: d["policy"].update(lag="1"), "unknown: policy.lag"),
+        (lambda d: d.update(listen="127.0.0.1:1"), "listen must be a list, found str"),
+        (lambda d: d.pop("masters"), "masters and replication are needed"),
+        (lambda d: d["databases"].append(d["databases"][0]), "have the same name"),
+        (lambda d: d["databases"][0].update(kind="writer"), "does not name madrid"),
+    ],
+)
+def test_a_wrong_field_is_named(
+    document: dict[str, Any], load: Load, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    change(document)
+    with pytest.raises(errors.ConfigurationError, match=words):
+        load(document)
+
+
+def test_a_file_that_others_can_read_is_refused_with_the_remedy(
+    document: dict[str, Any], load: Load
+) -> None:
+    Path(document["replication"]["password_file"]).chmod(0o640)
+    with pytest.raises(errors.ConfigurationError, match="mode is 0640") as error:
+        load(document)
+    assert "chmod 0600" in error.value.describe()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(errors.ConfigurationError, match="No such file"):
+        config.load(tmp_path / "none.yaml")
