@@ -92,6 +92,14 @@ class Person:
         return str(answer.body["trust"]["id"])
 
 
+REVOCATIONS = "SELECT count(*) FROM keystone.revocation_event WHERE audit_id = %s"
+
+
+def audit(site: Site, token: str) -> str:
+    body = site("GET", "/v3/auth/tokens", token=site.admin, subject=token).body
+    return str(body["token"]["audit_ids"][0])
+
+
 @pytest.fixture
 def person(site: Site) -> Person:
     return Person(site)
@@ -300,9 +308,7 @@ def test_a_revoked_token_is_refused_by_every_worker_and_stored_once(
     token = person.login().token
     other = person.login().token
     admin = site.admin
-    audit_id = site("GET", "/v3/auth/tokens", token=admin, subject=token).body["token"][
-        "audit_ids"
-    ][0]
+    audit_id = audit(site, token)
     link.apply()
     # Every worker holds a cached validation of the token.
     assert {site.validate(token, by=admin) for _ in range(BOTH_WORKERS)} == {200}
@@ -322,11 +328,11 @@ def test_a_queued_revocation_is_listed_before_and_after_the_replay(
     healed: Site, person: Person
 ) -> None:
     token, admin = person.login().token, healed.admin
-    body = healed("GET", "/v3/auth/tokens", token=admin, subject=token).body["token"]
+    audit_id = audit(healed, token)
     healed.cut()
     assert healed("DELETE", "/v3/auth/tokens", token=admin, subject=token).status == 204
     listed = healed("GET", "/v3/OS-REVOKE/events", token=admin).body["events"]
-    assert sum(event.get("audit_id") == body["audit_ids"][0] for event in listed) == 1
+    assert sum(event.get("audit_id") == audit_id for event in listed) == 1
 
 
 def test_without_a_working_queue_logins_go_on_and_a_revocation_is_written_or_refused(
@@ -384,9 +390,7 @@ def test_nothing_is_lost_when_keystone_is_killed_with_a_full_queue(
     healed: Site, person: Person
 ) -> None:
     token, admin = person.login().token, healed.admin
-    audit_id = healed("GET", "/v3/auth/tokens", token=admin, subject=token).body["token"][
-        "audit_ids"
-    ][0]
+    audit_id = audit(healed, token)
     other = Person(healed)
     other.was_last_active(today() - datetime.timedelta(days=1))
     healed.cut()
@@ -402,8 +406,31 @@ def test_nothing_is_lost_when_keystone_is_killed_with_a_full_queue(
     healed.heal()
     assert healed.account(person.id, healed.master)[0] == 1
     assert healed.account(other.id, healed.master)[2] == today()
-    query = "SELECT count(*) FROM keystone.revocation_event WHERE audit_id = %s"
-    assert healed.master.run(query, audit_id) == [(1,)]
+    assert healed.master.run(REVOCATIONS, audit_id) == [(1,)]
+
+
+def test_what_is_replayed_again_is_not_applied_again(site: Site, person: Person) -> None:
+    token, admin = person.login().token, site.admin
+    audit_id = audit(site, token)
+    assert person.login("wrong").status == 401
+    assert site("DELETE", "/v3/auth/tokens", token=admin, subject=token).status == 204
+    until(lambda: site.pending() == 0, "the queue has been replayed", 15)
+    site.forget_replays()
+    until(lambda: site.pending() == 0, "the queue has been replayed again", 15)
+    assert site.account(person.id, site.master)[0] == 1
+    assert site.master.run(REVOCATIONS, audit_id) == [(1,)]
+
+
+def test_a_revocation_holds_until_a_lagging_replica_shows_it(healed: Site, person: Person) -> None:
+    token, admin = person.login().token, healed.admin
+    audit_id = audit(healed, token)
+    healed.caught_up()
+    healed.replica.run("STOP SLAVE SQL_THREAD")
+    assert healed("DELETE", "/v3/auth/tokens", token=admin, subject=token).status == 204
+    until(lambda: healed.pending() == 0, "the revocation is at the writer site", 15)
+    assert healed.master.run(REVOCATIONS, audit_id) == [(1,)]
+    assert healed.replica.run(REVOCATIONS, audit_id) == [(0,)]
+    assert {healed.validate(token, by=admin) for _ in range(BOTH_WORKERS)} == {404}
 
 
 def test_what_was_written_is_seen_by_the_same_and_the_next_request_while_the_replica_lags(

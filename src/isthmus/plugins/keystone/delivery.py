@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy
+import sqlalchemy.exc
 import sqlalchemy.orm
 from keystone.common import sql
 from keystone.identity.backends import sql_model
@@ -65,7 +66,12 @@ def deliver(site: str, queue: str, batch: Sequence[entries.Entry]) -> None:
 
 def position(session: Any, site: str, queue: str) -> int:
     """How far the database of this session has this queue."""
-    row = session.get(ReplayPosition, (site, queue))
+    try:
+        row = session.get(ReplayPosition, (site, queue))
+    except sqlalchemy.exc.ProgrammingError:
+        # 1146, no such table: then nothing can have been replayed either. The replay itself says
+        # in the log what is missing.
+        return 0
     return 0 if row is None else int(row.sequence)
 
 

@@ -18,7 +18,7 @@ from keystone.identity.backends import sql as identity_sql
 from oslo_log import log
 from sqlalchemy.orm import attributes
 
-from isthmus.plugins.keystone import delivery, entries, runtime, unavailable
+from isthmus.plugins.keystone import delivery, entries, runtime, scope, unavailable
 
 LOG = log.getLogger(__name__)
 
@@ -77,4 +77,5 @@ class Identity(identity_sql.Identity):  # type: ignore[misc]
         except Exception as error:
             if unavailable.classify(error) is None:
                 raise
+            scope.forget_error()
             LOG.warning("%s of user %s was neither queued nor written.", kind, user_id)

@@ -103,6 +103,7 @@ class Replayer:
         self._limit = backoff_limit
         self._lock_path = queue.path.with_name(queue.path.name + ".replay")
         self._step = Step()
+        self._reason = ""
         self._wake = threading.Event()
         self._attempted = threading.Condition()
         self._starting = threading.Lock()
@@ -177,13 +178,15 @@ class Replayer:
                 return Outcome.PROGRESS
             self._log_failure(cause, error)
             return Outcome.UNREACHABLE if cause else Outcome.REFUSED
+        self._reason = ""
         return Outcome.PROGRESS
 
     def _log_failure(self, cause: unavailable.Cause | None, error: Exception) -> None:
-        """One line when it begins; the agent shows the backlog while it lasts."""
-        if self._step.failures == 0 or cause is None:
-            what = cause or f"unexpected {type(error).__name__}: {str(error)[:300]}"
-            LOG.warning("Queued writes wait for the writer site: %s.", what)
+        """One line when the reason changes; the agent shows the backlog while it lasts."""
+        reason = cause or f"unexpected {type(error).__name__}: {str(error)[:300]}"
+        if reason != self._reason:
+            LOG.warning("Queued writes wait for the writer site: %s.", reason)
+        self._reason = reason
 
     def _settle(self) -> None:
         """Forget what this site's replica shows by now."""

@@ -109,24 +109,29 @@ def _follow_commits(writer: Any, reader: Any, timeout: float) -> None:
             connection.info[_COMMITTED] = True
 
     def returning(dbapi_connection: Any, record: Any, _state: Any) -> None:
-        if record.info.pop(_COMMITTED, False) and dbapi_connection is not None:
-            _await_replica(dbapi_connection, reader, timeout)
+        request = scope.current()
+        committed = record.info.pop(_COMMITTED, False) and dbapi_connection is not None
+        if committed and request is not None and request.follows:
+            request.follows = _await_replica(dbapi_connection, reader, timeout)
 
     sqlalchemy.event.listen(writer, "commit", committing)
     sqlalchemy.event.listen(writer, "reset", returning)
 
 
-def _await_replica(dbapi_connection: Any, reader: Any, timeout: float) -> None:
+def _await_replica(dbapi_connection: Any, reader: Any, timeout: float) -> bool:
     """Wait until the replica has what this connection committed; a failure costs only freshness."""
     try:
         with dbapi_connection.cursor() as cursor:
             cursor.execute("SELECT @@last_gtid")
             wanted = cursor.fetchone()[0]
-        if not _replica_reaches(reader, wanted, timeout):
-            LOG.info("This site's replica has not applied %s within %.1f s.", wanted, timeout)
+        if _replica_reaches(reader, wanted, timeout):
+            return True
+        LOG.info("This site's replica has not applied %s within %.1f s.", wanted, timeout)
     except Exception as error:
         # The write is done and must be answered as done, so nothing may leave from here.
         LOG.info("Cannot tell whether this site's replica has applied a write: %s", type(error))
+        scope.forget_error()
+    return False
 
 
 def _replica_reaches(reader: Any, wanted: str, timeout: float) -> bool:

@@ -23,9 +23,14 @@ class Side(enum.StrEnum):
 
 @dataclass(kw_only=True)
 class Scope:
-    """One request: whether it has committed at the writer, and the last database error and side."""
+    """One request: whether it has committed at the writer, and the last database error and side.
+
+    ``follows`` is false once the replica did not show a commit in time: a request with several
+    commits waits for a replica that stands still only once.
+    """
 
     wrote: bool = False
+    follows: bool = True
     error: BaseException | None = None
     side: Side | None = None
 
@@ -36,6 +41,13 @@ _current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("isthmus
 def current() -> Scope | None:
     """The scope of the request that this thread is serving, if any."""
     return _current.get()
+
+
+def forget_error() -> None:
+    """The last error was dealt with and must not explain a later one."""
+    scope = current()
+    if scope is not None:
+        scope.error = scope.side = None
 
 
 @contextlib.contextmanager

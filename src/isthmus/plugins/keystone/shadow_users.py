@@ -16,7 +16,7 @@ from keystone.identity.backends import sql_model
 from keystone.identity.shadow_backends import sql as shadow_sql
 from oslo_log import log
 
-from isthmus.plugins.keystone import entries, runtime, unavailable
+from isthmus.plugins.keystone import entries, runtime, scope, unavailable
 
 LOG = log.getLogger(__name__)
 
@@ -94,4 +94,5 @@ def _try(write: Any, *arguments: Any) -> None:
     except Exception as error:
         if unavailable.classify(error) is None:
             raise
+        scope.forget_error()
         LOG.info("%s was not written: %s", write.__name__, unavailable.classify(error))
