@@ -275,7 +275,7 @@ defaults
   timeout server 60s
   timeout check 1s
   timeout queue 5s
-  retries 2
+  retries 3
   option redispatch 1
   default-server inter 1s fall 2 rise 1
   http-error status 503 content-type "application/json" string "{escaped}"
@@ -284,11 +284,16 @@ defaults
 
 def _identity_backend() -> list[str]:
     # A failed connection marks the server down at once, and the request goes to the next one instead of to the user as an error.
+    # A Keystone that dies while it works on a request closes without an answer: reading again is safe, anything else is not.
+    # Slow is not dead: a Keystone whose threads all hash passwords must not be taken out (its load would fall on the next
+    # site), so that the health check waits longer than a refused or vanished connection, which is noticed in 2-3 s anyway.
     return [
         "  mode http",
         "  option httpchk GET /v3",
         "  option http-server-close",
-        "  retry-on conn-failure",
+        "  timeout check 3s",
+        "  retry-on conn-failure empty-response",
+        "  http-request disable-l7-retry unless { method GET HEAD }",
         "  default-server inter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down"
         " on-marked-down shutdown-sessions",
     ]
@@ -339,6 +344,13 @@ def _health(front: str) -> str:
 """
 
 
+# A refused connection takes a database out at once: the next one is read meanwhile, and the next good check puts it back.
+_READER_DEFAULTS = (
+    "  default-server inter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down"
+    " on-marked-down shutdown-sessions"
+)
+
+
 def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[str, str]]) -> str:
     """Local databases that their agent calls fresh; else local ones that answer at all; else another site's."""
     names = list(local)
@@ -352,13 +364,12 @@ def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[st
         "  option httpchk",
         "  http-check send meth GET uri-lf /database/%[srv_name]/reader",
         "  http-check expect status 200",
-        "  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions",
+        _READER_DEFAULTS,
     ]
     lines += _tier(
         names, {n: (a, f"check addr {front} port {AGENT_PORT}") for n, a in local.items()}
     )
-    lines += ["backend reader_alive", "  option mysql-check user haproxy"]
-    lines.append("  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions")
+    lines += ["backend reader_alive", "  option mysql-check user haproxy", _READER_DEFAULTS]
     lines += _tier(names, {n: (a, "check") for n, a in local.items()})
     remote = {n: a for n, (a, _) in writers.items() if a not in local.values()}
     lines += ["backend reader_remote", "  option mysql-check user haproxy"]
