@@ -75,6 +75,8 @@ def replica(
         session.add(sql_model.FederatedUser(**federated_user()))
         session.commit()
         yield session
+    # Its thread uses Keystone's one context manager, which is another one in the next test.
+    runtime.get().replayer.stop()
 
 
 def federated_user() -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Sink:
 
 
 def replayer(journal: Journal, sink: Sink) -> replay.Replayer:
+    """For tests that make the attempts themselves; those that start its thread stop it."""
     return replay.Replayer(journal, deliver=sink.deliver, position=lambda: 0, backoff_limit=1.0)
 
 
@@ -152,6 +153,7 @@ def test_the_thread_replays_at_once_and_waiters_learn_of_it(journal: Journal, si
         sequence = append(journal)
         one.wake()
         assert one.wait(sequence, 5.0)
+    one.stop()
     assert sink.got == [1, 2, 3]
 
 
@@ -164,3 +166,14 @@ def test_nobody_waits_for_a_writer_that_is_known_to_be_away(journal: Journal, si
     assert not one.wait(sequence, 30.0)
     assert not one.wait(sequence, 30.0)
     assert time.monotonic() - began < 10.0
+    one.stop()
+
+
+def test_a_stopped_replayer_attempts_nothing_more(journal: Journal, sink: Sink) -> None:
+    one = replayer(journal, sink)
+    one.start()
+    one.stop()
+    append(journal)
+    one.wake()
+    assert "isthmus-replay" not in {thread.name for thread in threading.enumerate()}
+    assert sink.got == []

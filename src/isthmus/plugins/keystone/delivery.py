@@ -30,6 +30,8 @@ from isthmus.plugins.keystone import entries
 
 LOG = log.getLogger(__name__)
 
+_NO_SUCH_TABLE = 1146
+
 # Not Keystone's base: its migrations must not see this table.
 _Base = sqlalchemy.orm.declarative_base()
 
@@ -68,9 +70,10 @@ def position(session: Any, site: str, queue: str) -> int:
     """How far the database of this session has this queue."""
     try:
         row = session.get(ReplayPosition, (site, queue))
-    except sqlalchemy.exc.ProgrammingError:
-        # 1146, no such table: then nothing can have been replayed either. The replay itself says
-        # in the log what is missing.
+    except sqlalchemy.exc.ProgrammingError as error:
+        if getattr(error.orig, "args", ())[:1] != (_NO_SUCH_TABLE,):
+            raise
+        # Then nothing can have been replayed either. The replay says in the log what is missing.
         return 0
     return 0 if row is None else int(row.sequence)
 

@@ -105,6 +105,7 @@ class Replayer:
         self._step = Step()
         self._reason = ""
         self._wake = threading.Event()
+        self._stopping = threading.Event()
         self._attempted = threading.Condition()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -119,6 +120,16 @@ class Replayer:
                     target=self._run, name="isthmus-replay", daemon=True
                 )
                 self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the attempt that it is making, and return when it has ended.
+
+        A stopped replayer stays stopped; whatever is left waits in the file.
+        """
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def wake(self) -> None:
         """An entry was queued."""
@@ -212,12 +223,10 @@ class Replayer:
             self._attempted.notify_all()
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             self._tick()
-            if self._step.wakeable:
-                self._wake.wait(self._step.pause)
-            else:
-                time.sleep(self._step.pause)
+            waits = self._wake if self._step.wakeable else self._stopping
+            waits.wait(self._step.pause)
 
 
 @contextlib.contextmanager
