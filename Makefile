@@ -34,6 +34,6 @@ bench: setup ## figures against stock, side by side; results go to bench/RESULTS
 chaos: setup ## long fault runs
 	$(BIN)/python -m pytest -m chaos
 
-clean: ## takes the lab, templates and environments of this checkout away
+clean: ## takes the lab down and removes what was built in this checkout
 	-@[ -x $(BIN)/isthmus ] && $(BIN)/isthmus lab down
 	rm -rf .venv .venv-tools docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,9 +11,9 @@ TOOLS=.venv-tools
 unset PYTHONDONTWRITEBYTECODE
 export UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 UV_LINK_MODE=${UV_LINK_MODE:-hardlink}
 
-fail() { # what, try
+fail() { # what, try, exit code (71: the host lacks something, 77: more rights are needed)
   printf 'error: %s\n  unchanged  what was installed before stays\n  try        %s\n' "$1" "$2" >&2
-  exit 71
+  exit "${3:-71}"
 }
 
 packages() { sed 's/#.*//' setup/debian-packages.txt | xargs -n1; }
@@ -37,7 +37,7 @@ install_packages() {
   local missing
   missing=$(missing_packages)
   [ -z "$missing" ] && return
-  [ "$(id -u)" = 0 ] || fail "Debian packages are missing and this is not root: $(echo $missing)" "sudo make setup"
+  [ "$(id -u)" = 0 ] || fail "Debian packages are missing and this is not root: $(echo $missing)" "sudo make setup" 77
   command -v apt-get >/dev/null || fail "this is not Debian: apt-get is missing" "install by hand: $(echo $missing)"
   echo "installing Debian packages: $(echo $missing)" >&2
   forbid_services

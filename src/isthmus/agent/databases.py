@@ -173,6 +173,8 @@ def look_at_node(session: Session, clock: Callable[[], float]) -> tuple[writer.V
         ready=status.get("wsrep_ready") == "ON",
         size=int(status.get("wsrep_cluster_size", 0)),
         members=tuple(sorted(str(m["node_name"]) for m in members if m["address"])),
+        # An arbitrator takes part in votes and has no database address.
+        arbitrators=tuple(sorted(str(m["node_name"]) for m in members if not m["address"])),
         register=_register(session),
         heartbeats=heartbeats(session),
     )

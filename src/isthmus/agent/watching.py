@@ -217,7 +217,10 @@ class NodeWatch(Watch):
             position=position,
             lag_seconds=decision.lag_seconds,
             cluster=Cluster(
-                status=view.status, size=view.size, members=view.members, state=view.state
+                status=view.status,
+                size=view.size,
+                members=(*view.members, *view.arbitrators),
+                state=view.state,
             ),
             lease=self.actor.lease,
             last_event=self.actor.last_event,

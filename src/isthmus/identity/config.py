@@ -1,6 +1,6 @@
 """Renders what the star mode needs on disk: Keystone, MariaDB (writer and replica), HAProxy. Pure: values in, text out.
 
-These are the settings that make a site answer by itself; each comment in the rendered text says what breaks without the line.
+These are the settings that make a site answer by itself; a comment here says what breaks without a line.
 Sizing (buffer pools, log sizes) belongs to whoever deploys and is passed in; nothing here is about the lab.
 """
 
@@ -67,7 +67,8 @@ def keystone(
             "database": {
                 "connection": f"{account}:{WRITER_PORT}/keystone?{timeouts}",
                 "slave_connection": f"{account}:{READER_PORT}/keystone?{timeouts}",
-                "connection_recycle_time": 300,
+                # When a fresh replica comes back, pooled connections to a stale one live this long at most.
+                "connection_recycle_time": 30,
                 "max_pool_size": 4,
                 "max_overflow": 8,
             },
@@ -85,9 +86,15 @@ def keystone(
                 "memcache_servers": memcached,
                 "expiration_time": CACHE_SECONDS,
             },
-            "identity": {"driver": "isthmus", "max_password_length": 72},
+            # These two sections have cache times of their own (600 and 3600 s), which would outlive the global one.
+            "identity": {
+                "driver": "isthmus",
+                "max_password_length": 72,
+                "cache_time": CACHE_SECONDS,
+            },
+            "revoke": {"driver": "isthmus", "cache_time": CACHE_SECONDS},
             "shadow_users": {"driver": "isthmus"},
-            "revoke": {"driver": "isthmus"},
+            "trust": {"driver": "isthmus"},
             "security_compliance": {"lockout_failure_attempts": 6, "lockout_duration": 60},
             "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
             "isthmus": {"site": site, "queue_path": queue},
@@ -257,14 +264,17 @@ def haproxy_login(*, bind: str, sites: Mapping[str, str], stats_socket: str) -> 
     return "\n".join([_haproxy_head(stats_socket), *lines, ""])
 
 
-_UNAVAILABLE = (
-    '{"error": {"code": 503, "title": "Service Unavailable", "message": "No Keystone that this site can reach answers. '
-    'Nothing was changed; try again."}}'
-)
+def _unavailable(service: str) -> str:
+    """The line that answers in the services' own error shape when no server is left."""
+    body = (
+        f'{{"error": {{"code": 503, "title": "Service Unavailable", "message": "No {service} that this site can reach'
+        ' answers. Nothing was changed; try again."}}'
+    )
+    escaped = body.replace('"', '\\"')
+    return f'  http-error status 503 content-type "application/json" string "{escaped}"'
 
 
 def _haproxy_head(stats_socket: str) -> str:
-    escaped = _UNAVAILABLE.replace('"', '\\"')
     return f"""global
   maxconn 2000
   stats socket {stats_socket} mode 600 level admin
@@ -278,7 +288,6 @@ defaults
   retries 3
   option redispatch 1
   default-server inter 1s fall 2 rise 1
-  http-error status 503 content-type "application/json" string "{escaped}"
 """
 
 
@@ -292,6 +301,7 @@ def _identity_backend() -> list[str]:
         "  option httpchk GET /v3",
         "  option http-server-close",
         "  timeout check 3s",
+        _unavailable("Keystone"),
         "  retry-on conn-failure empty-response",
         "  http-request disable-l7-retry unless { method GET HEAD }",
         "  default-server inter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down"
@@ -328,6 +338,7 @@ def _image(binds: Sequence[str], glance_address: str) -> str:
         "backend image",
         "  mode http",
         "  option httpchk GET /healthcheck",
+        _unavailable("Glance"),
         "  option http-server-close",
         f"  server local {glance_address}:{IMAGE_PORT} check",
         "",

@@ -179,10 +179,10 @@ def _two_writers(writing: Sequence[str]) -> Finding:
         outcome=Outcome.ERROR,
         site=None,
         summary=f"more than one writer: {', '.join(writing)}",
-        cause="the agents do not see each other's databases, or disagree on the order of "
-        "preference; writes may conflict and be refused",
-        remedy="compare writer_preference and the links between these sites; "
-        "isthmus identity status",
+        cause="these answers may be seconds apart while the writes move; if it stays, the sites hold "
+        "two primary components, and writes will conflict",
+        remedy="isthmus identity status again; if it stays, compare wsrep_cluster_state_uuid and the "
+        "links between these sites",
     )
 
 
@@ -232,7 +232,7 @@ def _not_primary(site: str, cluster: agent_documents.Cluster) -> Finding:
         code=Code.NOT_PRIMARY,
         outcome=Outcome.ERROR,
         site=site,
-        summary=f"the database of {site} has lost its quorum and refuses reads and writes",
+        summary=f"the database of {site} has lost its quorum and refuses writes",
         cause=f"cluster status {cluster.status}, it sees {cluster.size} members",
         remedy="restore the link to the other writer site or to the arbitrator",
     )
@@ -258,7 +258,8 @@ def _databases(known: Iterable[View], lag_limit_seconds: float) -> Iterator[Find
         serves = any(each.serving for each in view.databases)
         outcome = Outcome.WARN if serves else Outcome.ERROR
         for each in view.databases:
-            if each.lag_seconds is not None and each.lag_seconds > lag_limit_seconds:
+            # The agent's word counts, not the seconds alone: those depend on two clocks.
+            if not each.serving and (each.lag_seconds or 0.0) > lag_limit_seconds:
                 yield _replica_lags(view.site.name, each, lag_limit_seconds, outcome)
             elif not each.serving:
                 yield _database_out(view.site.name, each, outcome)

@@ -57,7 +57,7 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When to judge and act, in seconds; what each is for is in the configuration guide."""
+    """When to judge and act, in seconds; what each is for is in docs/agent.rst."""
 
     lag_limit_seconds: float = 5.0
     freeze_after_seconds: float = 5.0

@@ -75,6 +75,7 @@ class View:
     ready: bool
     size: int
     members: tuple[str, ...]
+    arbitrators: tuple[str, ...] = ()
     register: Register | None
     heartbeats: tuple[Heartbeat, ...]
 

@@ -25,6 +25,7 @@ from isthmus.lab import (
     templates,
     units,
 )
+from isthmus.lab import environment as environments
 from isthmus.lab.components import keystone
 from isthmus.lab.environment import Environment
 from isthmus.lab.home import Home, Record
@@ -44,6 +45,7 @@ def up(
     """Bring the environment up and return its units. The caller holds the lock. Raises `IsthmusError`."""
     _refuse_another(place, environment)
     preflight.check(place.root, environment)
+    home.own_machine(place)
     template = _template(place, environment, progress)
     if home.read_record(place) is None:
         record = Record(
@@ -184,16 +186,28 @@ def _healthy(unit: Unit) -> bool:
 def down(place: Home, progress: Progress) -> bool:
     """Take everything away: processes, namespaces, files. True if there was anything. The caller holds the lock."""
     record = home.read_record(place)
-    names = [*(network.namespaces(record.environment) if record else []), *_leftover(place)]
+    names = [*_named(place, record), *_leftover(place)]
     ours = sorted(network.present().intersection(names))
     found = step(
         progress, "processes", lambda: processes.kill(place.lab) + processes.kill_inside(ours)
     )
     step(progress, "network", lambda: network.remove(ours))
-    network.remove_bridge()
+    if record or ours:
+        network.remove_bridge()
+    home.disown_machine(place)
     existed = place.lab.exists()
     step(progress, "files", lambda: _remove_files(place))
     return bool(found or record or existed)
+
+
+def _named(place: Home, record: Record | None) -> list[str]:
+    """The namespaces of the lab; if its record was lost, those of the packaged environments, unless another home has them."""
+    if record is not None:
+        return network.namespaces(record.environment)
+    if home.owner() not in (None, place.root):
+        return []
+    every = [environments.load(name)[1] for name in environments.packaged()]
+    return [name for environment in every for name in network.namespaces(environment)]
 
 
 def _leftover(place: Home) -> list[str]:

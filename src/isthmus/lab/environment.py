@@ -21,6 +21,10 @@ from isthmus.lab import errors
 _NAME = re.compile(r"^[a-z][a-z0-9]{1,10}$")
 
 LINKS_SUBNET = 200  # third octet of the links' own addresses, beyond any site's number
+MOST_SITES = 85  # 85 sites have 3,570 links of four addresses each, which end below x.y.255.255
+
+# Namespaces of the lab itself are called like this, and units that belong to no site.
+RESERVED = ("login", "mgmt", "outside", "template", "try", "wan")
 
 
 class Role(StrEnum):
@@ -186,9 +190,9 @@ def parse(text: str, *, source: str) -> Environment:
         raise errors.BadEnvironment(
             source=source, cause="sites must be a list with at least one site"
         )
-    if len(entries) > 90:
+    if len(entries) > MOST_SITES:
         raise errors.BadEnvironment(
-            source=source, cause=f"{len(entries)} sites; the address plan holds 90"
+            source=source, cause=f"{len(entries)} sites; the address plan holds {MOST_SITES}"
         )
     sites = tuple(
         _site(entry, i, wan, management, source) for i, entry in enumerate(entries, start=1)
@@ -251,6 +255,10 @@ def _site(
         raise errors.BadEnvironment(
             source=source,
             cause=f"{where}: name {name!r} must be 2 to 11 characters a-z, 0-9, first a letter",
+        )
+    if name in RESERVED:
+        raise errors.BadEnvironment(
+            source=source, cause=f"site {name}: the name is the lab's own ({', '.join(RESERVED)})"
         )
     if fields["role"] not in list(Role):
         raise errors.BadEnvironment(

@@ -36,8 +36,10 @@ def cut(environment: Environment, target: str, *, silenced: str | None = None) -
 
 
 def heal(home: Home, environment: Environment, target: str | None) -> list[str]:
-    """Let the links of `target` (all if None) pass again, at full speed. Returns the links."""
+    """Let the links of `target` pass again, at full speed; if None, all links and the management network. Returns the links."""
     links = list(environment.links) if target is None else links_of(environment, target)
+    for site in environment.sites if target is None else ():
+        network.heal_management(site)
     for link in links:
         network.heal(link)
         if delays.current(home, link) is not None:

@@ -107,9 +107,39 @@ def replace(path: Path, text: str, *, mode: int) -> None:
     temporary.replace(path)
 
 
+# Names and addresses of the lab are the machine's: this file names the home whose lab has them.
+OWNER = Path("/run/isthmus-lab.home")
+
+
+def own_machine(home: Home) -> None:
+    """Note that this home's lab has the machine's names; raises `errors.BadRequest` if another home's lab has them."""
+    other = owner()
+    if other is not None and other != home.root and read_record(Home(root=other)) is not None:
+        raise errors.BadRequest(
+            what="another lab holds this machine's namespaces and addresses",
+            where=str(other),
+            cause=f"one lab at a time. First: ISTHMUS_HOME={other} isthmus lab down",
+        )
+    replace(OWNER, str(home.root), mode=0o644)
+
+
+def disown_machine(home: Home) -> None:
+    """Forget it again."""
+    if owner() == home.root:
+        OWNER.unlink()
+
+
+def owner() -> Path | None:
+    """The home that has noted itself, if any."""
+    try:
+        return Path(OWNER.read_text())
+    except FileNotFoundError:
+        return None
+
+
 @contextlib.contextmanager
 def locked(home: Home, purpose: str) -> Iterator[None]:
-    """Hold the machine's only lab lock; a second command refuses politely and says who holds it.
+    """Hold the lock of this home; a second command refuses politely and says who holds it.
 
     The lock lives as long as the process that took it, so a `kill -9` frees it.
     """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.lab.environment import Environment, Link, SiteSpec
+from isthmus.lab.environment import LINKS_SUBNET, Environment, Link, SiteSpec
 from isthmus.lab.running import run
 
 WAN = "isthmus-wan"
@@ -23,7 +23,7 @@ MANAGEMENT = "mgmt"  # the interface of a site on the management network
 TABLE = "isthmus"
 
 # Hosts of a site's /24 that components bind to; see docs/lab.
-HOSTS = (1, 2, 3, 4, 11, 12, 13, 21)
+HOSTS = (1, 2, 3, 4, *range(10, 20), 21)
 
 # What the bytes of a link are for, by TCP port. The ports are the lab's own and the same in all sites.
 TRAFFIC: Mapping[str, tuple[int, ...]] = {
@@ -127,6 +127,11 @@ def heal_management(site: SiteSpec) -> None:
     _nft(site.namespace, [f"flush chain netdev {TABLE} fault_{MANAGEMENT}"])
 
 
+def silent_sites(environment: Environment) -> list[str]:
+    """Sites that do not speak on the management network (`cut_management`)."""
+    return [s.name for s in environment.sites if MANAGEMENT in _dropping(s.namespace)]
+
+
 def link_ends(environment: Environment) -> list[LinkEnd]:
     """The state of both ends of every link, read from the kernel."""
     ends = []
@@ -202,7 +207,7 @@ def _management_port(namespace: str, port: str, address: str, *, isolated: bool)
 
 def _link(environment: Environment, number: int, link: Link) -> None:
     bridge, *ports = link_ports(environment, link)
-    base = environment.wan.network_address + (200 << 8) + 4 * number
+    base = environment.wan.network_address + (LINKS_SUBNET << 8) + 4 * number
     ends = [
         (
             site,
@@ -240,7 +245,7 @@ def _site(environment: Environment, site: SiteSpec) -> None:
     for number, link in enumerate(environment.links):
         if link.joins(site.name):
             peer = link.peer(site.name)
-            base = environment.wan.network_address + (200 << 8) + 4 * number
+            base = environment.wan.network_address + (LINKS_SUBNET << 8) + 4 * number
             via = base + (2 if site is link.a else 1)
             lines.append(
                 f"route replace {peer.subnet} via {via} dev {wan_interface(peer.name)} src {site.front}"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from isthmus.errors import PrivilegeError
@@ -31,12 +32,7 @@ NAMESPACE = "isthmus-try"
 
 def check(root: Path, environment: Environment) -> None:
     """Raise `PrivilegeError` or `errors.BadHost` that names everything that is missing, with the remedy."""
-    if os.geteuid() != 0:
-        raise PrivilegeError(
-            "the lab needs root: it makes network namespaces",
-            unchanged="nothing was started; isthmus status, isthmus site list and the unit tests work without root",
-            next_command="sudo -E isthmus lab up",
-        )
+    require_root()
     if packages := missing_packages():
         raise errors.BadHost(
             missing=[f"{what}: package {package}" for what, package in packages.items()],
@@ -57,6 +53,16 @@ def check(root: Path, environment: Environment) -> None:
         raise errors.BadHost(
             missing=[f"{existing}: {free >> 20} MiB free, the lab needs {ROOM_BYTES >> 20}"],
             remedy="free some space or set ISTHMUS_HOME to a directory on another disk",
+        )
+
+
+def require_root() -> None:
+    """Raise `PrivilegeError` unless this is root."""
+    if os.geteuid() != 0:
+        raise PrivilegeError(
+            "the lab needs root: it makes network namespaces",
+            unchanged="nothing was started; isthmus status, isthmus site list and the unit tests work without root",
+            next_command=f"sudo {Path(sys.executable).parent}/isthmus lab up",
         )
 
 

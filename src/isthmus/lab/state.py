@@ -68,7 +68,11 @@ def of_links(home: Home, environment: Environment) -> list[LinkState]:
                 packets=sum(t.packets for t in traffic),
             )
         )
-    return states
+    return states + [
+        # A site that was killed is silent here too; the plain case needs no row.
+        LinkState(link=f"{site} management", condition="cut", delay_ms=0.0, bytes=0, packets=0)
+        for site in network.silent_sites(environment)
+    ]
 
 
 def _condition(deaf: list[str], peer: str) -> str:

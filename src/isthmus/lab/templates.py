@@ -19,7 +19,13 @@ from isthmus.lab.running import run
 
 _FORMAT = 1
 SECRETS = ("keystone", "glance-database", "replication", "agent", "sst", "admin", "glance", "demo")
-_SEEDS = ("seed_identity.py", "template_build.py", "../identity/schema.py")
+_SEEDS = (
+    "seed_identity.py",
+    "template_build.py",
+    "components/mariadb.py",
+    "../identity/schema.py",
+    "../identity/config.py",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,13 @@ def set_in(site: str, path: list[Any], value: Any) -> Callable[[dict[str, Any]],
     return change
 
 
+def lagging(site: str, seconds: float) -> Callable[[dict[str, Any]], object]:
+    def change(documents: dict[str, Any]) -> None:
+        documents[site]["databases"][0].update(serving=False, lag_seconds=seconds)
+
+    return change
+
+
 OTHER_KEYS = {"digest": "ff" * 32, "keys": 3, "primary": 2}
 
 
@@ -102,7 +109,7 @@ OTHER_KEYS = {"digest": "ff" * 32, "keys": 3, "primary": 2}
             "lyon",
             "ERROR",
         ),
-        (set_in("madrid", ["databases", 0, "lag_seconds"], 9.4), "replica-lags", "madrid", "WARN"),
+        (lagging("madrid", 9.4), "replica-lags", "madrid", "WARN"),
         (set_in("madrid", ["databases", 0, "serving"], False), "database-out", "madrid", "WARN"),
         (set_in("lyon", ["databases", 0, "serving"], False), "database-out", "lyon", "ERROR"),
         (
@@ -128,6 +135,10 @@ def test_each_fault_alone_makes_its_finding_alone(
     assert finding.summary
     assert finding.cause
     assert finding.remedy
+
+
+def test_clocks_that_differ_are_no_lag_while_the_agent_says_that_the_replica_serves():
+    assert codes(judged(set_in("madrid", ["databases", 0, "lag_seconds"], 60.0))) == []
 
 
 def test_a_dead_site_is_one_error_and_its_row_shows_what_was_last_known():

@@ -10,13 +10,14 @@ from cliff.command import Command
 from cliff.lister import Lister
 
 from isthmus.errors import IsthmusError
-from isthmus.lab import bringup, clients, home, progress
+from isthmus.lab import bringup, clients, home, preflight, progress
 from isthmus.lab import environment as environments
 from isthmus.lab.home import Home
 
 
 def place() -> Home:
-    """The lab's home on this machine."""
+    """The lab's home on this machine; raises `PrivilegeError` if this is not root."""
+    preflight.require_root()
     return Home(root=home.default_home())
 
 

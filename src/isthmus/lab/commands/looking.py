@@ -13,7 +13,7 @@ from typing import Any
 from cliff.command import Command
 from cliff.lister import Lister
 
-from isthmus.lab import bringup, errors, home, network, processes, state, templates, units
+from isthmus.lab import bringup, errors, home, network, processes, state, templates
 from isthmus.lab.commands.lifecycle import place
 from isthmus.lab.running import run
 
@@ -132,9 +132,8 @@ class Exec(Command):
 
     def take_action(self, arguments: argparse.Namespace) -> int:
         site = home.require_record(place()).environment.site(arguments.site)
-        words = [word for word in arguments.command if word != "--"] or [
-            os.environ.get("SHELL", "/bin/sh")
-        ]
+        given = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+        words = given or [os.environ.get("SHELL", "/bin/sh")]
         return subprocess.run(
             ["ip", "netns", "exec", site.namespace, *words], check=False
         ).returncode
@@ -163,17 +162,21 @@ class Logs(Command):
 
 
 def _logs(target: str | None) -> list[Path]:
-    where = place()
-    every = bringup.loaded(where)
-    if target:
-        units.select(every, target)
-    logs = where.logs
-    found = sorted(path for path in logs.rglob("*.log"))
-    prefix = target or ""
-    wanted = [p for p in found if str(p.relative_to(logs)).startswith(prefix)]
+    logs = place().logs
+    found = {
+        str(path.relative_to(logs).with_suffix("")): path for path in sorted(logs.rglob("*.log"))
+    }
+    # A component may have two logs: its output and, beside it, its service's own.
+    wanted = [
+        path
+        for name, path in found.items()
+        if not target or name in (target, f"{target}-service") or name.startswith(f"{target}/")
+    ]
     if not wanted:
         raise errors.BadRequest(
-            what=f"there is no log of {target!r} yet", where=str(logs), cause="it never started"
+            what=f"there is no log of {target!r}",
+            where=str(logs),
+            cause=f"there are {', '.join(found) or 'none'}",
         )
     return wanted
 

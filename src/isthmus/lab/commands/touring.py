@@ -54,8 +54,6 @@ def _run(tour: Tour, where: home.Home, text: str, wanted: environment.Environmen
     def bring_up() -> str:
         if home.read_record(where) is not None:
             # A lab that somebody played with: the tour begins with whole links.
-            for site in wanted.sites:
-                faults.restore_site(site, wanted)
             faults.heal(where, wanted, None)
         began = time.monotonic()
         bringup.up(where, text, wanted, tour.progress)
@@ -98,4 +96,4 @@ _AFTER_FAILURE = """A step did not see what it expects. The lab is left as it wa
   isthmus lab status; isthmus lab test         what is up
   isthmus lab logs SITE/COMPONENT              what it said
   isthmus lab gather                           everything in one archive
-  isthmus lab fault heal; isthmus lab up       mend and start again"""
+  isthmus lab fault heal; isthmus demo         mend, and take the tour again"""

@@ -8,7 +8,7 @@ from isthmus.lab.environment import Role, SiteSpec
 
 HOST = 11
 NAME = "identity-db"
-ARBITRATOR_HOST = 13
+ARBITRATOR_HOST = 10
 
 
 def address(site: SiteSpec) -> str:

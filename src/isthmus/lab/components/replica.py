@@ -10,6 +10,7 @@ from isthmus.lab.environment import SiteSpec
 
 PREFIX = "replica-"
 _FIRST_HOST = 11
+_MOST = 9
 
 
 def home_of(context: Context) -> SiteSpec:
@@ -20,6 +21,11 @@ def home_of(context: Context) -> SiteSpec:
 def address(context: Context) -> str:
     """Replicas of a site are numbered in the order of its component list."""
     replicas = [name for name in context.site.components if name.startswith(PREFIX)]
+    if len(replicas) > _MOST:
+        raise errors.BadEnvironment(
+            source=context.site.name,
+            cause=f"{len(replicas)} replicas; a site has addresses for {_MOST}",
+        )
     return context.site.address(_FIRST_HOST + replicas.index(context.name))
 
 
