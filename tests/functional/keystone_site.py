@@ -11,7 +11,6 @@ import base64
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import os
 import pwd
@@ -277,20 +276,7 @@ backoff_limit=0.5
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {"OS_KEYSTONE_CONFIG_DIR": str(self.root / "keystone")}
-        if not importlib.metadata.entry_points(group="keystone.trust", name="isthmus"):
-            own["PYTHONPATH"] = str(self._trust_entry_point())
-        return {**os.environ, **own}
-
-    def _trust_entry_point(self) -> Path:
-        """Offer the trust driver where the installed metadata does not name it yet."""
-        information = self.root / "path" / "isthmus_trust-0.dist-info"
-        information.mkdir(parents=True, exist_ok=True)
-        (information / "METADATA").write_text("Name: isthmus-trust\nVersion: 0\n")
-        (information / "entry_points.txt").write_text(
-            "[keystone.trust]\nisthmus = isthmus.plugins.keystone.trust:Trust\n"
-        )
-        return information.parent
+        return {**os.environ, "OS_KEYSTONE_CONFIG_DIR": str(self.root / "keystone")}
 
     def _create_keystone(self) -> None:
         config = ["--config-file", str(self.root / "keystone" / "keystone.conf")]

@@ -72,7 +72,7 @@ def begin(tour: Tour, home: Home, units: Mapping[str, Unit], environment: Enviro
 def run(chapter: Chapter) -> None:
     """All steps of the chapter, in order."""
     step = chapter.tour.step
-    paris, madrid = chapter.paris.name.title(), chapter.madrid.name.title()
+    paris, madrid = _title(chapter.paris), _title(chapter.madrid)
     step(f"log in once at {paris}", lambda: _login(chapter))
     step("use the token in every region", lambda: _use_everywhere(chapter))
     step(f"check {VALIDATIONS} tokens at {madrid}", lambda: _count_bytes(chapter))
@@ -112,7 +112,11 @@ def _use_everywhere(chapter: Chapter) -> str:
     seconds = []
     for site in chapter.environment.sites:
         call = calling.at(site).images(chapter.token)
-        seconds.append(_good(call, 200, "Glance takes the token from Paris", site.name).seconds)
+        seconds.append(
+            _good(
+                call, 200, f"Glance takes the token from {_title(chapter.paris)}", site.name
+            ).seconds
+        )
     return f"Glance answers in {len(seconds)} regions, {max(seconds):.2f} s at most"
 
 
@@ -140,7 +144,7 @@ def _count_bytes(chapter: Chapter) -> str:
     chapter.tour.figure("validation_ms", 1000 * (middle - began) / VALIDATIONS, "ms")
     expect(
         asked == 0,
-        "no byte on the identity and SQL ports of Madrid's links",
+        f"no byte on the identity and SQL ports of the links of {_title(chapter.madrid)}",
         where=chapter.madrid.name,
         seen=f"{per_kind['identity']} B identity, {per_kind['sql']} B SQL",
     )
@@ -148,7 +152,7 @@ def _count_bytes(chapter: Chapter) -> str:
 
 
 def _wan(chapter: Chapter) -> dict[str, int]:
-    """Bytes on Madrid's links so far, by kind."""
+    """Bytes on the replica site's links so far, by kind."""
     sums: dict[str, int] = {}
     for traffic in network.traffic(chapter.environment):
         if chapter.madrid.name in traffic.link.split("-"):
@@ -201,15 +205,18 @@ def _heal(chapter: Chapter) -> str:
     waiting.until(
         lambda: "still valid" if client.validate(chapter.revoked, by=admin).status == 200 else None,
         deadline=15.0,
-        what="the revocation does not hold at Paris",
+        what=f"the revocation does not hold at {_title(chapter.paris)}",
         where=chapter.paris.name,
     )
     chapter.tour.figure("queue_drained_s", arrived, "s")
-    return f"the queue is empty after {arrived:.1f} s; Paris refuses the token that Madrid revoked"
+    return (
+        f"the queue is empty after {arrived:.1f} s; {_title(chapter.paris)} refuses the token that"
+        f" {_title(chapter.madrid)} revoked"
+    )
 
 
 def _queue(chapter: Chapter) -> int:
-    """How many writes wait at Madrid, as its agent says."""
+    """How many writes wait at the replica site, as its agent says."""
     url = f"http://{chapter.madrid.management}:{AGENT_PORT}/status"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
@@ -243,7 +250,12 @@ def _kill(chapter: Chapter) -> str:
     for name, seen in noticed.items():
         chapter.tour.figure(f"{name}_read_errors", seen.errors, "requests")
         chapter.tour.figure(f"{name}_read_longest_gap_s", seen.longest_gap, "s")
-        expect(seen.errors == 0, "no read fails while Paris dies", where=name, seen=str(seen))
+        expect(
+            seen.errors == 0,
+            f"no read fails while {_title(chapter.paris)} dies",
+            where=name,
+            seen=str(seen),
+        )
     told = "; ".join(f"{name}: {seen}" for name, seen in noticed.items())
     return f"{hit} processes killed; {told}; writes resume after {resumed:.1f} s"
 
@@ -282,7 +294,8 @@ def _write_without(chapter: Chapter) -> str:
         interval=0.01,
     )
     chapter.tour.figure("project_seen_ms", 1000 * seen, "ms")
-    return f"a project made in Lyon is seen in Madrid after {1000 * seen:.0f} ms"
+    here, there = _title(chapter.lyon), _title(chapter.madrid)
+    return f"a project made in {here} is seen in {there} after {1000 * seen:.0f} ms"
 
 
 def _return(chapter: Chapter) -> str:
@@ -292,12 +305,12 @@ def _return(chapter: Chapter) -> str:
     waiting.until(
         lambda: _missing_at(client, chapter),
         deadline=30.0,
-        what="Paris lacks what was written without it",
+        what=f"{_title(chapter.paris)} lacks what was written without it",
         where=chapter.paris.name,
     )
     back = time.monotonic() - began
     chapter.tour.figure("return_s", back, "s")
-    return f"Paris serves again after {back:.1f} s and has the project that was made without it"
+    return f"{_title(chapter.paris)} serves again after {back:.1f} s and has the project that was made without it"
 
 
 def _missing_at(client: calling.Client, chapter: Chapter) -> str | None:
@@ -305,6 +318,11 @@ def _missing_at(client: calling.Client, chapter: Chapter) -> str | None:
     if login.status != 201:
         return f"login: {login.said}"
     return _absent(client.identity("GET", f"/projects/{chapter.project}", token=login.token))
+
+
+def _title(site: SiteSpec) -> str:
+    """A site's name in a sentence."""
+    return site.name.title()
 
 
 def _absent(call: Call) -> str | None:
