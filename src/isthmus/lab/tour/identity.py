@@ -294,8 +294,8 @@ def _write_without(chapter: Chapter) -> str:
         interval=0.01,
     )
     chapter.tour.figure("project_seen_ms", 1000 * seen, "ms")
-    here, there = _title(chapter.lyon), _title(chapter.madrid)
-    return f"a project made in {here} is seen in {there} after {1000 * seen:.0f} ms"
+    made_at, seen_at = _title(chapter.lyon), _title(chapter.madrid)
+    return f"a project made in {made_at} is seen in {seen_at} after {1000 * seen:.0f} ms"
 
 
 def _return(chapter: Chapter) -> str:
