@@ -80,7 +80,8 @@ def _show(tour: Tour) -> None:
     for name, figure in tour.figures.items():
         figures.add_row(name, f"{figure.value:g}", figure.unit)
     console.print(steps)
-    console.print(figures)
+    if tour.figures:
+        console.print(figures)
     console.print(_NEXT if not tour.failed else _AFTER_FAILURE)
 
 

@@ -66,7 +66,8 @@ class Tour:
         try:
             detail, outcome = work(), Outcome.PASSED
         except IsthmusError as error:
-            detail, outcome = str(error), Outcome.FAILED
+            remedy = f" (try: {error.next_command})" if error.next_command else ""
+            detail, outcome = f"{error}{remedy}", Outcome.FAILED
         seconds = time.monotonic() - began
         self.steps.append(
             StepResult(name=name, outcome=outcome, seconds=round(seconds, 2), detail=detail)
