@@ -31,6 +31,7 @@ class Load:
     least: int = 3
     most: int = 1_000_000
     seconds: float = 2.0
+    period: float = 0.0
     timeout: float = 15.0
 
 
@@ -56,7 +57,9 @@ def put(load: Load, *, namespace: str, host: str, port: int) -> Answers:
     request = {**load.__dict__, "host": host, "port": port}
     # -I keeps this folder off the path: a module of ours must not stand for one of the standard library.
     argv = [python(), "-I", str(Path(__file__).with_name("loading.py"))]
-    longest = load.seconds + (load.least + load.clients) * load.timeout + 30
+    longest = (
+        load.seconds + load.least * load.period + (load.least + load.clients) * load.timeout + 30
+    )
     done = run(argv, namespace=namespace, stdin=json.dumps(request), timeout=longest)
     return Answers(**json.loads(done.stdout))
 

@@ -11,7 +11,7 @@ from isthmus.lab import faults
 from isthmus.lab.calling import Account
 
 # Long enough for every answer that a person would wait for.
-_PATIENCE = 8.0
+_PATIENCE = 6.0
 
 Case = Callable[[Server], str]
 

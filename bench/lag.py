@@ -42,7 +42,7 @@ def measure(options: Options) -> Result:
         about="One row at a time is committed at the writer and looked for in the other sites; milliseconds from the end of the "
         "commit until a query sees it. Delay: one way, on every link.",
     )
-    count = 40 if options.quick else 250
+    count = 40 if options.quick else 200
     with labs.prepared("lag") as lab:
         for delay in (0, 20) if options.quick else (0, 20, 50):
             _at_delay(lab, result, delay, count, 3 if options.quick else 15)

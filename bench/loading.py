@@ -1,14 +1,15 @@
 """The load generator: asks an HTTP server the same or different things, alone or with several clients, and times every answer.
 
 A program of its own, run inside a site's network namespace, so that a Keystone is asked directly, without load balancer or
-management network, and so that the clients' CPU is not the measuring program's. It imports only the standard library, to start fast.
+management network, and the clients' CPU is not the measuring program's. It imports only the standard library, to start fast.
 One JSON request on standard input (tokens and passwords do not belong into argv), one JSON answer on standard output:
 
     {"host": "10.0.0.1", "port": 5000, "asks": [{"method": "GET", "path": "/v3", "headers": {}, "body": null}],
-     "clients": 1, "least": 3, "most": 40, "seconds": 2.0, "timeout": 10.0}
+     "clients": 1, "least": 3, "most": 40, "seconds": 2.0, "period": 0.0, "timeout": 10.0}
     {"samples": [[12.1, "200"]], "seconds": 1.5}      milliseconds, and a status or words
 
 The asks are taken in order and from the beginning again. It ends after `most` asks, or after `seconds` if `least` were made.
+With a `period`, ask number n is not sent earlier than n periods (seconds) after the beginning.
 """
 
 import http.client
@@ -49,6 +50,7 @@ def _client(
         late = time.perf_counter() - began > request["seconds"]
         if number >= request["most"] or (late and number >= request["least"]):
             return
+        time.sleep(max(0.0, began + number * request["period"] - time.perf_counter()))
         sent = time.perf_counter()
         outcome = _ask(request, asks[number % len(asks)])
         samples.append((1000 * (time.perf_counter() - sent), outcome))

@@ -37,7 +37,7 @@ def measure(options: Options) -> Result:
         about=f"`isthmus lab up {labs.ENVIRONMENT}` and `isthmus lab down`, seconds as a person waits for them. Cold: without "
         "the template (schema migrations run); warm: with it.",
     )
-    repetitions = 1 if options.quick else 4
+    repetitions = 1 if options.quick else 3
     warm: list[Seconds] = []
     downs: list[float] = []
     try:
