@@ -63,10 +63,12 @@ def _reaches_the_writer(lab: Lab, link: str, user: str) -> bool:
 
 def _repointed(lab: Lab, orphan: str, rescuer: str) -> None:
     unit = f"madrid/{orphan}"
+    before = lab.database(unit)["last_event"]
 
     def elsewhere() -> str | None:
         seen = lab.database(unit)
-        return None if seen["master"] == rescuer and seen["serving"] else f"{seen['master']}: {seen['reason']}"
+        proven = seen["master"] == rescuer and seen["serving"] and seen["last_event"] != before
+        return None if proven else f"{seen['master']}: {seen['reason']}"
 
     waiting.until(
         elsewhere, deadline=REPOINT_DEADLINE, what="the replica is not re-pointed", where=unit
@@ -89,7 +91,7 @@ def _at_home(lab: Lab, replica: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("link", "silenced"), [("paris-madrid", "paris"), ("paris-lyon", "paris"), ("paris-lyon", "lyon")]
+    ("link", "silenced"), [("paris-madrid", "paris"), ("paris-lyon", "paris")]
 )
 def test_a_half_open_link_is_an_outage_for_nobody(lab: Lab, link: str, silenced: str) -> None:
     reading = names(lab.sites, "check", "read")
