@@ -5,6 +5,8 @@ from isthmus.lab import errors
 from isthmus.lab.components import identity_db, mariadb
 from isthmus.lab.components.base import Component, Context
 
+NAME = "arbitrator"
+
 
 class Arbitrator(Component):
     def needs(self, context: Context) -> list[str]:
@@ -24,7 +26,7 @@ class Arbitrator(Component):
                 "garbd",
                 "--group=isthmus-identity",
                 f"--address=gcomm://{','.join(f'{node}:4567' for node in nodes)}",
-                "--name=arbitrator",
+                f"--name={NAME}",
                 f"--options={';'.join(f'{key}={value}' for key, value in options.items())}",
             ]
         )
@@ -47,7 +49,7 @@ def _absent(context: Context) -> str | None:
             continue
         rows = mariadb.query(node, "SELECT node_name FROM mysql.wsrep_cluster_members")
         names = sorted(str(row["node_name"]) for row in rows)
-        if "arbitrator" in names:
+        if NAME in names:
             return None
         seen = f"{node.unit} sees {', '.join(names) or 'no member'}"
     return seen
