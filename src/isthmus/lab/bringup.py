@@ -191,13 +191,17 @@ def down(place: Home, progress: Progress) -> bool:
     found = step(
         progress, "processes", lambda: processes.kill(place.lab) + processes.kill_inside(ours)
     )
-    step(progress, "network", lambda: network.remove(ours))
-    if record or ours:
-        network.remove_bridge()
+    step(progress, "network", lambda: _remove_network(ours))
     home.disown_machine(place)
     existed = place.lab.exists()
     step(progress, "files", lambda: _remove_files(place))
     return bool(found or record or existed)
+
+
+def _remove_network(ours: list[str]) -> None:
+    if ours:
+        network.remove_management()
+    network.remove(ours)
 
 
 def _named(place: Home, record: Record | None) -> list[str]:

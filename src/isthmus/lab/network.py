@@ -88,9 +88,16 @@ def remove(names: Iterable[str]) -> None:
             run(["ip", "netns", "delete", name])
 
 
-def remove_bridge() -> None:
-    """Delete the management bridge from the host."""
+def remove_management() -> None:
+    """Delete the management bridge and its ports from the host.
+
+    To be done before the namespaces go: the kernel takes those apart later, and a port that is still there would stop the
+    next `up`.
+    """
     if _has_interface(None, BRIDGE):
+        listed = run(["ip", "-json", "link", "show", "master", BRIDGE]).stdout
+        for port in json.loads(listed or "[]"):
+            run(["ip", "link", "delete", port["ifname"]], check=False)
         run(["ip", "link", "delete", BRIDGE])
 
 
