@@ -184,9 +184,7 @@ class Lab:
             f"user-{uuid.uuid4().hex[:8]}",
             uuid.uuid4().hex,
         )
-        made = client.create(
-            "user", self.admin, name=name, password=password, domain_id="default"
-        )
+        made = client.create("user", self.admin, name=name, password=password, domain_id="default")
         assert made.status == 201, made.said
         user = User(
             id=made.body["user"]["id"],
@@ -361,7 +359,9 @@ class Lab:
             if down:
                 return f"{place}: the load balancer holds {', '.join(down)} for down"
             if place != OUTSIDE and not any(
-                said.startswith("UP") for name, said in servers.items() if name.startswith("writer/")
+                said.startswith("UP")
+                for name, said in servers.items()
+                if name.startswith("writer/")
             ):
                 return f"{place}: the load balancer has no writer"
         return None

@@ -148,8 +148,13 @@ CASES = [
     Case(
         fault="kill",
         targets=("writer/identity-db",),
-        noticed={"writer/check": DATABASE, "writer/read": DATABASE, "other/write": WRITES,
-                 f"{LOGIN_URL}/check": DATABASE, "writer/image": Bother(gap=14.0)},
+        noticed={
+            "writer/check": DATABASE,
+            "writer/read": DATABASE,
+            "other/write": WRITES,
+            f"{LOGIN_URL}/check": DATABASE,
+            "writer/image": Bother(gap=14.0),
+        },
         seconds=8.0,
     ),
     Case(
@@ -173,13 +178,15 @@ CASES = [
     Case(
         fault="kill",
         targets=("other/haproxy",),
-        noticed={name: UNSERVED for name in ("other/check", "other/read", "other/image", "other/write")}
+        noticed=dict.fromkeys(("other/check", "other/read", "other/image", "other/write"), UNSERVED)
         | {f"{LOGIN_URL}/check": AT_WORK},
     ),
     Case(
         fault="freeze",
         targets=("madrid/haproxy",),
-        noticed={name: UNSERVED for name in ("madrid/check", "madrid/read", "madrid/image", "madrid/login")},
+        noticed=dict.fromkeys(
+            ("madrid/check", "madrid/read", "madrid/image", "madrid/login"), UNSERVED
+        ),
         seconds=4.0,
     ),
 ]
@@ -223,14 +230,18 @@ def _until_served(users: Users, case: Case, places: Mapping[str, str], begun: fl
     for name, bother in case.noticed.items():
         if bother.errors != LOST:
             left = begun + bother.gap - users.now()
-            users.until_served(_resolved(name, places), begun + case.seconds - 1, deadline=max(left, 5.0))
+            users.until_served(
+                _resolved(name, places), begun + case.seconds - 1, deadline=max(left, 5.0)
+            )
 
 
 def _assert_noticed(users: Users, name: str, bother: Bother, begun: float) -> None:
     seen = users.noticed(name, begun)
     if bother.errors == LOST:
         # What was on its way may still have arrived.
-        assert users.resumed(name, begun + 1.0) is None, f"{name} was served although it cannot be: {seen}"
+        assert users.resumed(name, begun + 1.0) is None, (
+            f"{name} was served although it cannot be: {seen}"
+        )
         return
     assert seen.errors <= bother.errors, f"{name}: {seen}"
     assert seen.longest_gap <= bother.gap, f"{name}: {seen}"

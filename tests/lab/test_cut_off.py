@@ -5,7 +5,6 @@ Madrid's Keystone while its queue is full, starts it again, and heals the links.
 """
 
 import datetime
-import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -129,11 +128,6 @@ def test_an_application_credential_logs_in(lab_up: Lab, alone: Alone) -> None:
     assert calling.at(lab_up.madrid).images(alone.credential.token).status == 200
 
 
-@pytest.mark.xfail(
-    not importlib.metadata.entry_points(group="keystone.trust"),
-    reason="the installed package does not offer the kit's trust driver, so that it is not configured",
-    strict=True,
-)
 def test_an_unlimited_trust_logs_in(alone: Alone) -> None:
     assert alone.trusted.status == 201, alone.trusted.said
 
@@ -216,7 +210,9 @@ def test_the_revocation_is_stored_exactly_once_and_holds_everywhere(
         client = calling.at(site)
         waiting.until(
             lambda c=client: (  # type: ignore[misc]
-                None if (call := c.validate(alone.revoked, by=healed.admin)).status == 404 else call.said
+                None
+                if (call := c.validate(alone.revoked, by=healed.admin)).status == 404
+                else call.said
             ),
             deadline=config.CACHE_SECONDS + 5.0,
             what="a revoked token is valid",
@@ -227,9 +223,7 @@ def test_the_revocation_is_stored_exactly_once_and_holds_everywhere(
         assert healed.sql(unit, statement, alone.audit)[0]["n"] == 1, unit
 
 
-def test_failed_logins_are_counted_exactly_in_every_database(
-    healed: Lab, alone: Alone
-) -> None:
+def test_failed_logins_are_counted_exactly_in_every_database(healed: Lab, alone: Alone) -> None:
     statement = "SELECT failed_auth_count AS n FROM keystone.local_user WHERE user_id = %s"
     for unit in healed.identity_databases():
         assert healed.sql(unit, statement, alone.clumsy.id)[0]["n"] == 1, unit

@@ -83,22 +83,27 @@ def _repointed(lab: Lab, orphan: str, rescuer: str) -> None:
 def _at_home(lab: Lab, replica: str) -> None:
     home = replica.removeprefix("replica-")
     waiting.until(
-        lambda: None if (at := lab.database(f"madrid/{replica}")["master"]) == home else f"it follows {at}",
+        lambda: (
+            None
+            if (at := lab.database(f"madrid/{replica}")["master"]) == home
+            else f"it follows {at}"
+        ),
         deadline=HOME_DEADLINE,
         what="the replica does not come home",
         where=f"madrid/{replica}",
     )
 
 
-@pytest.mark.parametrize(
-    ("link", "silenced"), [("paris-madrid", "paris"), ("paris-lyon", "paris")]
-)
+@pytest.mark.parametrize(("link", "silenced"), [("paris-madrid", "paris"), ("paris-lyon", "paris")])
 def test_a_half_open_link_is_an_outage_for_nobody(lab: Lab, link: str, silenced: str) -> None:
     reading = names(lab.sites, "check", "read")
     with Users(lab, [*reading, *names(lab.environment.writers, "write")]) as users:
         begun = users.now()
         lab.cut(link, silenced=silenced)
-        lasting(10, why="group communication excludes a member after 6 s, the load balancer follows in 2 s")
+        lasting(
+            10,
+            why="group communication excludes a member after 6 s, the load balancer follows in 2 s",
+        )
         since = users.now()
         waiting.until(
             lambda: None if len(found := lab.writers()) == 1 else f"writers: {found}",

@@ -42,9 +42,14 @@ def test_one_catalog_names_each_region_with_a_public_and_an_internal_identity_en
     catalogs = []
     for site in lab.sites:
         call = calling.at(site).validate(lab.admin)
-        services = {service["type"]: service["endpoints"] for service in call.body["token"]["catalog"]}
+        services = {
+            service["type"]: service["endpoints"] for service in call.body["token"]["catalog"]
+        }
         catalogs.append(
-            {kind: sorted((e["region"], e["interface"], e["url"]) for e in ends) for kind, ends in services.items()}
+            {
+                kind: sorted((e["region"], e["interface"], e["url"]) for e in ends)
+                for kind, ends in services.items()
+            }
         )
     assert catalogs[0] == catalogs[1] == catalogs[2]
     identity = [(region, interface) for region, interface, _ in catalogs[0]["identity"]]
@@ -91,7 +96,10 @@ def test_checking_tokens_at_a_replica_site_sends_nothing_over_the_wan(lab: Lab) 
 
 def test_a_revocation_made_at_a_replica_site_holds_everywhere_within_the_bound(lab: Lab) -> None:
     demo = lab.account("demo")
-    token, keeps = calling.at(lab.madrid).login(demo).token, calling.at(lab.madrid).login(demo).token
+    token, keeps = (
+        calling.at(lab.madrid).login(demo).token,
+        calling.at(lab.madrid).login(demo).token,
+    )
     for site in lab.sites:
         # Every cache has seen it as valid.
         assert calling.at(site).validate(token).status == 200
@@ -150,7 +158,9 @@ def test_the_first_login_of_a_day_at_a_replica_site_is_stored_at_the_writer_site
     today = datetime.datetime.now(datetime.UTC).date()
     # It is queued and replayed at once; two seconds is how soon any process finds what another left.
     waiting.until(
-        lambda: None if _last_active(lab, f"{writer}/identity-db", user.id) == today else "not stored",
+        lambda: (
+            None if _last_active(lab, f"{writer}/identity-db", user.id) == today else "not stored"
+        ),
         deadline=5.0,
         what="the day of the login does not arrive",
         where=writer,
@@ -167,7 +177,7 @@ def test_login_and_validation_at_a_replica_site_do_not_slow_down_with_the_wan(la
     client, demo = calling.at(lab.madrid), lab.account("demo")
 
     def measured() -> tuple[float, float]:
-        logins = [client.login(demo) for _ in range(6)]
+        logins = [client.login(demo) for _ in range(4)]
         assert {call.status for call in logins} == {201}
         checks = [client.validate(call.token) for call in logins for _ in range(4)]
         assert {call.status for call in checks} == {200}

@@ -31,12 +31,19 @@ def test_a_lagging_replica_is_not_read_and_returns_when_it_has_caught_up(
             project = made.body["project"]["id"]
             # The other replica has it in milliseconds; two seconds are for a busy machine.
             waiting.until(
-                lambda: None if (c := madrid.identity("GET", f"/projects/{project}", token=lab.admin)).status == 200 else c.said,
+                lambda: (
+                    None
+                    if (c := madrid.identity("GET", f"/projects/{project}", token=lab.admin)).status
+                    == 200
+                    else c.said
+                ),
                 deadline=2.0,
                 what="a project made at Paris is not seen",
                 where="madrid",
             )
-            found = lab.sql(unit, "SELECT COUNT(*) AS n FROM keystone.project WHERE id = %s", project)
+            found = lab.sql(
+                unit, "SELECT COUNT(*) AS n FROM keystone.project WHERE id = %s", project
+            )
             assert found[0]["n"] == 0, "the replica did not lag, so nothing is proven"
         finally:
             lab.sql(unit, "START SLAVE SQL_THREAD")

@@ -2,9 +2,9 @@
 
 import pytest
 from running_lab import WRITES_DEADLINE, Lab
-from users import LOGIN_URL, SLOW, Users, names
+from users import LOGIN_URL, Users, names
 
-from isthmus.lab import calling, waiting
+from isthmus.lab import calling
 
 pytestmark = pytest.mark.lab
 

@@ -73,9 +73,13 @@ def test_up_after_a_kill_finishes_what_was_begun_and_a_second_up_meanwhile_refus
 
 
 def test_up_when_all_is_up_changes_nothing(free: Lab) -> None:
-    before = {name: [p.pid for p in found] for name, found in processes.running(free.home.lab).items()}
+    before = {
+        name: [p.pid for p in found] for name, found in processes.running(free.home.lab).items()
+    }
     assert free.command("lab", "up").returncode == 0
-    after = {name: [p.pid for p in found] for name, found in processes.running(free.home.lab).items()}
+    after = {
+        name: [p.pid for p in found] for name, found in processes.running(free.home.lab).items()
+    }
     assert after == before
 
 

@@ -85,7 +85,11 @@ class Users:
 
         def unserved() -> str | None:
             waits = [name for name in self._probes if self.resumed(name, after) is None]
-            return f"not served: {', '.join(f'{n} ({self.last(n)})' for n in waits)}" if waits else None
+            return (
+                f"not served: {', '.join(f'{n} ({self.last(n)})' for n in waits)}"
+                if waits
+                else None
+            )
 
         waiting.until(unserved, deadline=deadline, what="users are not served", where="lab")
 

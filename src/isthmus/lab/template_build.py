@@ -1,6 +1,7 @@
 """Makes a template: real daemons in a namespace of their own, real migrations, then a clean stop and a rename."""
 
 import base64
+import hashlib
 import json
 import os
 import pwd
@@ -268,7 +269,10 @@ def _user(name: str, password: str, host: str = "%") -> str:
             missing=["a generated password has a character that SQL would need quoted"],
             remedy="report it",
         )
-    return f"CREATE USER {name}@'{host}' IDENTIFIED BY '{password}'"
+    # The statement stays in the binary log, which replicas and backups read: it holds the hash that the server would store.
+    inner = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    stored = hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
+    return f"CREATE USER {name}@'{host}' IDENTIFIED BY PASSWORD '*{stored}'"
 
 
 def prune(home: Home, keep: str) -> None:
