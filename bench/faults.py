@@ -31,12 +31,15 @@ PERIODS = {"check": 0.2, "login": 1.5, "write": 0.75}
 # Group communication takes 6 s to exclude a member, an agent 5 s to call a replica frozen, a request may hang for 10 s in the pool
 # of a Keystone: only what is asked after this time shows the state that lasts.
 _DETECTION = 10.0
+_CHECKED = 6.0  # for a death that the load balancer's own checks notice, in 2 s
 _SHORT = 4.0  # for a component that no identity request needs
 
 # Writes are promised again within 45 s on a busy machine (see the tour); by then a user has given up.
 _DEADLINE = 45.0
 
 _AFTER = 3.0  # seconds of watching once everything is mended
+
+_DATABASES = ("identity-db", "replica-", "arbitrator")
 
 URL = "login URL"
 
@@ -68,14 +71,15 @@ class Fault:
     @property
     def heavy(self) -> bool:
         """Whether replicas may follow another master afterwards, for half a minute."""
-        databases = ("identity-db", "replica-", "arbitrator", "agent")
-        return self.kind is Kind.LOSE or self.component.startswith(databases)
+        return self.kind is Kind.LOSE or self.component.startswith((*_DATABASES, "agent"))
 
     @property
     def detection(self) -> float:
         """Seconds that the fault may take to be felt."""
-        idle = self.kind is Kind.NONE or self.component in ("glance", "local-db")
-        return _SHORT if idle else _DETECTION
+        if self.kind is Kind.NONE or self.component in ("glance", "local-db"):
+            return _SHORT
+        slow = self.kind in (Kind.LOSE, Kind.FREEZE)
+        return _DETECTION if slow or self.component.startswith(_DATABASES) else _CHECKED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +173,11 @@ def _projects(lab: Lab) -> Iterator[Mapping[str, str]]:
             made[site] = call.body["project"]["id"]
         yield made
     finally:
-        for project in made.values():
-            # Only tidiness: the site may still be down, and the restoration that follows matters more.
-            client.identity("DELETE", f"/projects/{project}", token=token)
+        # An interrupt may have come while a site was lost: what was made can only be deleted at one that lives.
+        with labs.undisturbed():
+            labs.restore(lab)
+            for project in made.values():
+                client.identity("DELETE", f"/projects/{project}", token=token)
 
 
 def _one(lab: Lab, result: Result, fault: Fault, projects: Mapping[str, str]) -> list[Seen]:

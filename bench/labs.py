@@ -91,7 +91,7 @@ def prepared(purpose: str) -> Iterator[Lab]:
             restore(lab)
             yield lab
         finally:
-            with _undisturbed():
+            with undisturbed():
                 restore(lab)
 
 
@@ -187,7 +187,7 @@ def agent_status(site: SiteSpec) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Let a second Ctrl-C not interrupt the restoration, which takes seconds and is bounded."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in kept:

@@ -28,26 +28,35 @@ Measure = Callable[[Options], Result]
 
 def main(programs: Mapping[str, Measure], arguments: Sequence[str], *, command: str) -> int:
     """Run the programs that `arguments` name (all if none); 0 if every one of them ended well."""
-    parsed = _parser(programs, command).parse_args(arguments)
+    parser = _parser(programs, command)
+    parsed = parser.parse_args(arguments)
+    if unknown := set(_chosen(parsed, programs)) - set(programs):
+        parser.error(f"no program {', '.join(sorted(unknown))}; there are {', '.join(programs)}")
     # Whoever ends this politely (a CI time limit) gets the lab restored, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     line = shlex.join([*command.split(), *arguments])
     done: list[Result] = []
     code = 0
-    for name in getattr(parsed, "names", None) or programs:
+    begun = machine.facts()
+    for name in _chosen(parsed, programs):
+        # Before the program runs: afterwards the load would be its own.
+        facts = machine.facts()
         code = max(code, _run(name, programs[name], Options(quick=parsed.quick), done))
         if code == INTERRUPTED:
             break
         if parsed.output and done and done[-1].name == name:
-            _write(parsed.output, done[-1], line)
+            _write(parsed.output, done[-1], line, facts)
     if parsed.json:
-        facts = machine.facts()
-        document = results.document(done, machine=facts, command=line, date=machine.now())
+        document = results.document(done, machine=begun, command=line, date=machine.now())
         print(json.dumps(document, indent=1))
     else:
         for result in done:
             _show(result)
     return code
+
+
+def _chosen(parsed: argparse.Namespace, programs: Mapping[str, Measure]) -> Sequence[str]:
+    return getattr(parsed, "names", None) or list(programs)
 
 
 def _run(name: str, measure: Measure, options: Options, done: list[Result]) -> int:
@@ -65,10 +74,10 @@ def _run(name: str, measure: Measure, options: Options, done: list[Result]) -> i
     return 0
 
 
-def _write(path: Path, result: Result, line: str) -> None:
+def _write(path: Path, result: Result, line: str, facts: machine.Facts) -> None:
     """Replace the program's section at once, so that a later failure loses nothing."""
     text = path.read_text() if path.exists() else ""
-    body = results.section(result, machine=machine.facts(), command=line, date=machine.now())
+    body = results.section(result, machine=facts, command=line, date=machine.now())
     path.write_text(results.replace_section(text, result.name, body))
 
 
@@ -84,9 +93,7 @@ def _show(result: Result) -> None:
 def _parser(programs: Mapping[str, Measure], command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=command, description="Figures of Isthmus on the lab.")
     if len(programs) > 1:
-        parser.add_argument(
-            "names", nargs="*", choices=[*programs, []], metavar="NAME", help=", ".join(programs)
-        )
+        parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(programs))
     parser.add_argument("--quick", action="store_true", help="Fewer repetitions; rough numbers.")
     parser.add_argument(
         "--json", action="store_true", help="One JSON object on standard output instead of tables."

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from bench import distributions, labs, launching
 from bench.launching import Options
 from bench.results import Cell, Result, Table
-from isthmus.lab import bringup, calling, home, running, state
+from isthmus.lab import bringup, calling, running, state
 from isthmus.lab.components.base import script
 
 WARM_AIM = 60.0
@@ -37,7 +37,7 @@ def measure(options: Options) -> Result:
         about=f"`isthmus lab up {labs.ENVIRONMENT}` and `isthmus lab down`, seconds as a person waits for them. Cold: without "
         "the template (schema migrations run); warm: with it.",
     )
-    repetitions = 1 if options.quick else 3
+    repetitions = 1 if options.quick else 5
     warm: list[Seconds] = []
     downs: list[float] = []
     try:
@@ -48,10 +48,11 @@ def measure(options: Options) -> Result:
             downs.append(_down())
             warm.append(_up())
         _memory(result)
-    finally:
-        # Interrupted or not, whoever had a lab has one again.
-        if home.read_record(labs.place()) is None:
+    except BaseException:
+        # Whoever had a lab has one again; `up` finishes what was begun.
+        with labs.undisturbed():
             _up()
+        raise
     _record(result, cold, warm, downs)
     return result
 

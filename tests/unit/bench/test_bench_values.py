@@ -115,3 +115,10 @@ def test_only_what_moves_replicas_heals_slowly(target, heavy):
 def test_figures_of_the_lag_are_named_by_where_it_was_seen():
     names = ["commit at the writer", "lyon/identity-db", "API at madrid: a new project is seen"]
     assert [lag._word(name) for name in names] == ["commit", "lyon/identity-db", "api_madrid"]
+
+
+def test_what_can_hang_is_watched_for_longer_than_what_is_dead():
+    frozen = Fault(kind=Kind.FREEZE, target="madrid/keystone")
+    dead = Fault(kind=Kind.KILL, target="madrid/keystone")
+    unused = Fault(kind=Kind.KILL, target="madrid/glance")
+    assert frozen.detection > dead.detection > unused.detection
