@@ -101,8 +101,8 @@ def running(lab: Lab, stocks: Sequence[Stock]) -> Iterator[list[Server]]:
         yield [ours, *(server for server, _ in started)]
     finally:
         labs.remove_own(lab)
-        for context in contexts:
-            shutil.rmtree(context.directory, ignore_errors=True)
+        for directory in lab.home.unit_directory(site.name).glob(f"{MARK}*"):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _context(lab: Lab, site: SiteSpec, name: str) -> Context:
