@@ -25,6 +25,10 @@ CLUSTER_SERVER_ID = 100
 # a revocation made elsewhere waits for, on top of the replication lag.
 CACHE_SECONDS = 5
 
+# A pooled connection stays where the load balancer put it: at a stale replica or another site's database, if nothing better
+# answered then. Only a new connection asks again, so this bounds how long such a stand-in is read after something better is back.
+RECYCLE_SECONDS = 10
+
 Ini = Mapping[str, Mapping[str, str | int]]
 
 
@@ -68,7 +72,7 @@ def keystone(
                 "connection": f"{account}:{WRITER_PORT}/keystone?{timeouts}",
                 "slave_connection": f"{account}:{READER_PORT}/keystone?{timeouts}",
                 # When a fresh replica comes back, pooled connections to a stale one live this long at most.
-                "connection_recycle_time": 30,
+                "connection_recycle_time": RECYCLE_SECONDS,
                 "max_pool_size": 4,
                 "max_overflow": 8,
             },
@@ -383,7 +387,7 @@ def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[st
     lines += ["backend reader_alive", "  option mysql-check user haproxy", _READER_DEFAULTS]
     lines += _tier(names, {n: (a, "check") for n, a in local.items()})
     remote = {n: a for n, (a, _) in writers.items() if a not in local.values()}
-    lines += ["backend reader_remote", "  option mysql-check user haproxy"]
+    lines += ["backend reader_remote", "  option mysql-check user haproxy", _READER_DEFAULTS]
     lines += _tier(
         list(remote), {n: (a, f"check port {REPLICATION_PORT}") for n, a in remote.items()}
     )
