@@ -32,6 +32,8 @@ class Bother:
     gap: float = 5.0
 
 
+MADRID = ("madrid/check", "madrid/read", "madrid/image", "madrid/login")
+
 # A request that the component was working on when it died, or that was on its way to it.
 AT_WORK = Bother(errors=1)
 # The component hangs: three seconds until a check has failed, one until the next, three more; then another stands in.
@@ -39,7 +41,9 @@ HANGS = Bother(errors=1, gap=12.0)
 # A statement gives up after 10 s at the latest, and the checks are quicker than that. Each worker thread that served this user may
 # hold a connection to the database that is gone, and the load balancer leaves one tier of readers after the other.
 DATABASE = Bother(errors=5, gap=14.0)
-AT_WORK_SLOWLY = Bother(errors=1, gap=14.0)
+WRITER_READS = dict.fromkeys(
+    ("writer/check", "writer/read", "writer/image", f"{LOGIN_URL}/check"), DATABASE
+)
 UNSERVED = Bother(errors=LOST)
 # Group communication excludes a dead member after 6 s, the next writer waits its turn.
 WRITES = Bother(errors=100, gap=WRITES_DEADLINE)
@@ -60,134 +64,117 @@ class Case:
 
 
 CASES = [
-    # Every answer comes from the databases; pymemcache gives up on a frozen server after 0.5 s, for 10 s at a time.
-    Case(fault="kill", targets=("writer/memcached", "other/memcached", "madrid/memcached")),
+    # Every answer comes from the databases. The door of a site is gone: nobody comes in there, and the login URL goes elsewhere.
+    Case(
+        fault="kill",
+        targets=("writer/memcached", "madrid/haproxy"),
+        noticed=dict.fromkeys(MADRID, UNSERVED),
+    ),
+    # A client gives up on a frozen cache after 0.5 s, for 10 s at a time.
     Case(
         fault="freeze",
-        targets=("madrid/memcached",),
-        noticed={"madrid/image": Bother(gap=10.0)},
-        seconds=8.0,
+        targets=("madrid/memcached", "other/haproxy"),
+        noticed={
+            "madrid/image": Bother(gap=10.0),
+            **dict.fromkeys(("other/check", "other/read", "other/image", "other/write"), UNSERVED),
+            f"{LOGIN_URL}/check": HANGS,
+        },
+        seconds=9.0,
     ),
     # The image service of a site is its own: nobody stands in, and nobody else notices.
     Case(
         fault="kill",
         targets=("madrid/glance", "writer/local-db"),
         noticed={"madrid/image": UNSERVED, "writer/image": UNSERVED},
+        seconds=4.0,
     ),
     Case(
         fault="freeze",
         targets=("madrid/local-db", "writer/glance"),
         noticed={"madrid/image": UNSERVED, "writer/image": UNSERVED},
+        seconds=4.0,
     ),
     # Another site's Keystone stands in.
     Case(
         fault="kill",
-        targets=("madrid/keystone",),
+        targets=("madrid/keystone", "other/memcached"),
         noticed={"madrid/check": AT_WORK, "madrid/read": AT_WORK, "madrid/login": AT_WORK},
     ),
     Case(
         fault="freeze",
         targets=("madrid/keystone",),
-        noticed={
-            "madrid/check": HANGS,
-            "madrid/read": HANGS,
-            "madrid/login": HANGS,
-            "madrid/image": HANGS,
-        },
+        noticed=dict.fromkeys(MADRID, HANGS),
         seconds=9.0,
     ),
+    # And another replica is read.
     Case(
         fault="kill",
-        targets=("other/keystone",),
+        targets=("other/keystone", "madrid/replica-paris"),
         noticed={
             "other/check": AT_WORK,
             "other/read": AT_WORK,
             "other/write": AT_WORK,
             f"{LOGIN_URL}/check": AT_WORK,
-        },
-    ),
-    # Nobody vouches for the replicas any more: they are read as long as they answer. Quorum is two of three without the arbitrator.
-    Case(
-        fault="kill",
-        targets=("madrid/agent", "madrid/arbitrator"),
-        noticed={"other/write": Bother(errors=100, gap=15.0)},
-        seconds=10.0,
-    ),
-    Case(
-        fault="freeze",
-        targets=("madrid/agent", "madrid/arbitrator"),
-        noticed={
             "madrid/check": DATABASE,
             "madrid/read": DATABASE,
             "madrid/login": DATABASE,
-            "madrid/image": Bother(gap=10.0),
+        },
+    ),
+    Case(
+        fault="freeze",
+        targets=("madrid/replica-paris",),
+        noticed=dict.fromkeys(MADRID, DATABASE),
+        seconds=9.0,
+    ),
+    # Nobody vouches for the replicas any more: they are read as long as they answer, and the load balancer closes the
+    # connections of the tier that it leaves. Without the arbitrator quorum is two of three.
+    Case(
+        fault="kill",
+        targets=("madrid/agent", "madrid/arbitrator"),
+        noticed={
+            "madrid/check": AT_WORK,
+            "madrid/read": AT_WORK,
+            "madrid/login": AT_WORK,
             "other/write": Bother(errors=100, gap=15.0),
         },
         seconds=10.0,
     ),
-    # Without its agent the writer's lease runs out, and the other writer site takes the writes.
-    Case(fault="kill", targets=("writer/agent",), noticed={"other/write": WRITES}, seconds=8.0),
-    # The second replica is read.
-    Case(
-        fault="kill",
-        targets=("madrid/replica-paris",),
-        noticed={"madrid/check": DATABASE, "madrid/read": DATABASE, "madrid/login": DATABASE},
-    ),
     Case(
         fault="freeze",
-        targets=("madrid/replica-paris",),
+        targets=("madrid/agent", "madrid/arbitrator"),
+        noticed={**dict.fromkeys(MADRID, DATABASE), "other/write": Bother(errors=100, gap=15.0)},
+        seconds=10.0,
+    ),
+    # Without its agent the writer's lease runs out, and the other writer site takes the writes.
+    Case(
+        fault="kill",
+        targets=("writer/agent",),
         noticed={
-            "madrid/check": DATABASE,
-            "madrid/read": DATABASE,
-            "madrid/login": DATABASE,
-            "madrid/image": Bother(gap=14.0),
+            "writer/check": AT_WORK,
+            "writer/read": AT_WORK,
+            "other/write": WRITES,
+            f"{LOGIN_URL}/check": AT_WORK,
         },
-        seconds=9.0,
+        seconds=8.0,
     ),
     # The site reads at the other writer site, and the writes go there.
     Case(
         fault="kill",
         targets=("writer/identity-db",),
-        noticed={
-            "writer/check": DATABASE,
-            "writer/read": DATABASE,
-            "other/write": WRITES,
-            f"{LOGIN_URL}/check": DATABASE,
-            "writer/image": Bother(gap=14.0),
-        },
+        noticed={**WRITER_READS, "other/write": WRITES},
         seconds=8.0,
     ),
+    # The other writer site may hold connections to this database from a time when its own was dead.
     Case(
         fault="freeze",
         targets=("writer/identity-db",),
-        # A write that hangs at the frozen writer holds Keystone's in-process cache lock until it gives up, so that the
-        # other writer site's readers may wait for it once.
         noticed={
-            "writer/check": DATABASE,
-            "writer/read": DATABASE,
-            "writer/image": Bother(gap=14.0),
-            "other/check": AT_WORK_SLOWLY,
-            "other/read": AT_WORK_SLOWLY,
-            "other/image": AT_WORK_SLOWLY,
+            **WRITER_READS,
+            "other/check": AT_WORK,
+            "other/read": AT_WORK,
             "other/write": WRITES,
-            f"{LOGIN_URL}/check": DATABASE,
         },
         seconds=12.0,
-    ),
-    # The door of a site: nobody comes in there, and the login URL goes to the next site. Its own writers' listener is gone too.
-    Case(
-        fault="kill",
-        targets=("other/haproxy",),
-        noticed=dict.fromkeys(("other/check", "other/read", "other/image", "other/write"), UNSERVED)
-        | {f"{LOGIN_URL}/check": AT_WORK},
-    ),
-    Case(
-        fault="freeze",
-        targets=("madrid/haproxy",),
-        noticed=dict.fromkeys(
-            ("madrid/check", "madrid/read", "madrid/image", "madrid/login"), UNSERVED
-        ),
-        seconds=4.0,
     ),
 ]
 
