@@ -2,7 +2,7 @@
 
 import configparser
 
-from isthmus.identity import config
+from isthmus.identity import balancing, config
 
 
 def parsed(text: str) -> configparser.RawConfigParser:
@@ -26,7 +26,7 @@ def keystone(**changes: str) -> configparser.RawConfigParser:
 
 
 def site_balancer() -> str:
-    return config.haproxy_site(
+    return balancing.site(
         binds=["10.99.3.1", "10.98.0.3"],
         front="10.99.3.1",
         keystone_address="10.99.3.2",
@@ -115,7 +115,7 @@ def test_readers_are_local_first_and_only_the_sites_own_services_reach_the_datab
 
 
 def test_a_writer_site_does_not_name_itself_as_another_site() -> None:
-    text = config.haproxy_site(
+    text = balancing.site(
         binds=["10.99.1.1"],
         front="10.99.1.1",
         keystone_address="10.99.1.2",

@@ -1,6 +1,6 @@
 """HAProxy: the HTTP front of a site and its database listeners; and, outside of all sites, the one login URL."""
 
-from isthmus.identity import config
+from isthmus.identity import balancing, config
 from isthmus.lab import errors, inside
 from isthmus.lab.components import glance, identity_db, keystone, replica
 from isthmus.lab.components.base import Component, Context
@@ -17,7 +17,7 @@ class Haproxy(Component):
     def start(self, context: Context) -> None:
         site, environment = context.site, context.environment
         peers = [other for other in environment.sites if other != site]
-        text = config.haproxy_site(
+        text = balancing.site(
             binds=[site.front, site.management],
             front=site.front,
             keystone_address=site.address(keystone.HOST),
@@ -54,7 +54,7 @@ class Login(Component):
 
     def start(self, context: Context) -> None:
         environment = context.environment
-        text = config.haproxy_login(
+        text = balancing.login(
             bind=environment.login_address,
             sites={site.name: site.management for site in environment.sites},
             stats_socket=str(context.directory / "stats.sock"),
