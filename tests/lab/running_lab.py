@@ -73,6 +73,11 @@ class Lab:
     def units(self) -> Mapping[str, Unit]:
         return bringup.loaded(self.home)
 
+    def forget(self) -> None:
+        """Forget what belongs to a lab that was taken down: the keys are new, and so may be the template."""
+        self.tokens.clear()
+        self.__dict__.pop("units", None)
+
     @property
     def paris(self) -> SiteSpec:
         return self.environment.site("paris")
