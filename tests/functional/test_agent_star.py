@@ -27,7 +27,7 @@ def test_one_site_takes_the_writes_and_every_database_may_be_read(star: agent_st
     assert star.writers() == ["paris"]
     assert [agent.reader() for agent in star.agents.values()] == [200, 200, 200]
     cluster = star.agents["lyon"].database()["cluster"]
-    assert cluster["members"] == ["lyon", "paris"]
+    assert cluster["members"] == ["lyon", "paris", "arbitrator"]
     assert cluster["size"] == 3
 
 
