@@ -172,6 +172,7 @@ CASES = [
             **WRITER_READS,
             "other/check": AT_WORK,
             "other/read": AT_WORK,
+            "other/image": AT_WORK,
             "other/write": WRITES,
         },
         seconds=12.0,

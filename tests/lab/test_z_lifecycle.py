@@ -93,7 +93,13 @@ def _up(lab: Lab) -> "subprocess.Popen[str]":
         env=lab.environ(),
         # Ctrl-C reaches a whole process group in a terminal; here it must reach this one alone.
         start_new_session=True,
+        # A runner in the background ignores Ctrl-C, and its children would inherit that.
+        preexec_fn=_hear_ctrl_c,
     )
+
+
+def _hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _until_databases_run(lab: Lab, begun: "subprocess.Popen[str]") -> None:
