@@ -43,15 +43,16 @@ install_packages() {
   forbid_services
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq >&2 || fail "the package index cannot be read" "check /etc/apt/sources.list and the network, then make setup"
-  local name
-  if ! apt-get install -y -qq --no-install-recommends $missing >/tmp/isthmus-apt.$$ 2>&1; then
+  local name log
+  log=$(mktemp)
+  if ! apt-get install -y -qq --no-install-recommends $missing >"$log" 2>&1; then
     for name in $missing; do
       apt-cache show "$name" >/dev/null 2>&1 || fail "Debian has no package $name" "use Debian 12 (bookworm) with the main archive"
     done
-    tail -n 15 /tmp/isthmus-apt.$$ >&2
+    tail -n 15 "$log" >&2
     fail "Debian packages cannot be installed (see above): $(echo $missing)" "dpkg --configure -a; apt-get -f install; make setup"
   fi
-  rm -f /tmp/isthmus-apt.$$
+  rm -f "$log"
   missing=$(missing_packages)
   [ -z "$missing" ] || fail "these packages are still not installed: $(echo $missing)" "apt-get install --reinstall $(echo $missing)"
 }
