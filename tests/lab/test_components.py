@@ -164,7 +164,8 @@ CASES = [
         noticed={**WRITER_READS, "other/write": WRITES},
         seconds=8.0,
     ),
-    # The other writer site may hold connections to this database from a time when its own was dead.
+    # The other writer site may hold connections to this database from a time when its own was dead. (Glance says
+    # 401 when its Keystone says 503: its pipeline defers the decision, `delay_auth_decision`.)
     Case(
         fault="freeze",
         targets=("writer/identity-db",),
