@@ -145,6 +145,9 @@ def test_a_writer_site_cut_off_from_both_others_serves_reads_and_refuses_writes(
             where="paris",
         )
         users.until_served("paris/write", users.now(), deadline=WRITES_DEADLINE)
+        lasting(
+            5.0, why="the load balancer leaves the tier of fresh readers and closes its connections"
+        )
         first = lyon.login(user.account)
         assert first.status == 201, first.said
         refused = lab.new_project(lab.lyon)
