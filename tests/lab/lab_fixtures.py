@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 from running_lab import Lab, Quiet
 
-from isthmus.errors import HostError, PrivilegeError
-from isthmus.lab import bringup, environment, home, progress
+from isthmus.errors import HostError, IsthmusError, PrivilegeError
+from isthmus.lab import bringup, environment, home, processes, progress
 
 ENVIRONMENT = "identity"
 KEEP = "ISTHMUS_KEEP_LAB"
+TOLD = 25  # lines of each log
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +28,23 @@ def lab_up() -> Iterator[Lab]:
             bringup.up(place, text, wanted, progress.Lines())
         except (PrivilegeError, HostError) as reason:
             pytest.skip(f"no lab on this machine: {reason}")
+        except IsthmusError:
+            _tell(place)
+            bringup.down(place, Quiet())
+            raise
         yield Lab(home=place, environment=wanted, lock=lock)
         if os.environ.get(KEEP) != "1":
             bringup.down(place, Quiet())
+
+
+def _tell(place: home.Home) -> None:
+    """Print the ends of all logs: where a lab did not come up, they are gone with it."""
+    for path in sorted(place.logs.rglob("*.log")):
+        print(
+            f"--- {path.relative_to(place.logs)}",
+            *processes.tail(path, TOLD).splitlines(),
+            sep="\n    ",
+        )
 
 
 @pytest.fixture
