@@ -1,0 +1,1 @@
+"""`isthmus-engine`: one per site; makes its own site's Neutron match the declarations and speaks for the site."""
