@@ -34,8 +34,8 @@ class List(lister.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         known = inventory.load(self.app.options.sites)
-        names = ("name", "region", "role", "cloud", "agent")
-        header = ("Name", "Region", "Role", "Cloud", "Agent")
+        names = ("name", "region", "role", "cloud", "agent", "engine")
+        header = ("Name", "Region", "Role", "Cloud", "Agent", "Engine")
         return header, [
             tuple(str(getattr(site, name) or "") for name in names) for site in known.sites
         ]
@@ -101,6 +101,7 @@ def _described(site: inventory.Site, looked: reports.Looked) -> dict[str, Any]:
         **fields,
         "cloud": site.cloud,
         "agent": site.agent,
+        "engine": site.engine,
         **_access(site, looked.answers[site.name]),
         "databases": Lines(_plain(databases), [_database(each) for each in databases]),
         "findings": Lines(_plain(found), [f"{each.outcome} {each.code}" for each in found]),

@@ -66,6 +66,8 @@ class Site:
     """The entry of clouds.yaml to reach it by; named like the site if the file does not say."""
     agent: str | None = None
     """Base URL of the site's agent, without a trailing slash; None where no agent runs."""
+    engine: str | None = None
+    """Base URL of the site's engine, without a trailing slash; None where no engine runs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -238,7 +240,7 @@ class _Reader:
 
     def _site(self, node: Any, path: str) -> Site:
         fields = self._mapping(
-            node, path, required=["name", "role"], optional=["region", "cloud", "agent"]
+            node, path, required=["name", "role"], optional=["region", "cloud", "agent", "engine"]
         )
         name = self._name(fields["name"], f"{path}, field 'name'")
         path = f"site {name!r}"
@@ -247,9 +249,8 @@ class _Reader:
             role=self._choice(fields["role"], f"{path}, field 'role'", Role),
             region=self._text_or(name, fields, "region", path),
             cloud=self._text_or(name, fields, "cloud", path),
-            agent=self._url(fields["agent"], f"{path}, field 'agent'")
-            if "agent" in fields
-            else None,
+            agent=self._url_or_none(fields, "agent", path),
+            engine=self._url_or_none(fields, "engine", path),
         )
 
     def _unique(
@@ -321,6 +322,11 @@ class _Reader:
             self._place(node, path).refuse(
                 "the sites file has a bad value", f"{text!r} is not one of: {known}"
             )
+
+    def _url_or_none(self, fields: Mapping[str, Any], field: str, path: str) -> str | None:
+        if field not in fields:
+            return None
+        return self._url(fields[field], f"{path}, field {field!r}")
 
     def _url(self, node: Any, path: str) -> str:
         text = self._text(node, path)

@@ -18,7 +18,8 @@ GOOD = """\
 topology: star
 login_url: http://10.98.0.100:5000/v3
 sites:
-  - {name: paris, region: paris, role: writer, cloud: paris, agent: "http://10.98.0.1:8990/"}
+  - {name: paris, region: paris, role: writer, cloud: paris, agent: "http://10.98.0.1:8990/",
+     engine: "http://10.98.0.1:8991/"}
   - {name: madrid, role: replica}
 """
 
@@ -29,6 +30,7 @@ def test_a_full_file_is_read_with_its_defaults():
     assert known.login_url == "http://10.98.0.100:5000/v3"
     paris, madrid = known.sites
     assert paris.agent == "http://10.98.0.1:8990"
+    assert (paris.engine, madrid.engine) == ("http://10.98.0.1:8991", None)
     assert (madrid.region, madrid.cloud, madrid.agent) == ("madrid", "madrid", None)
     assert madrid.role is Role.REPLICA
     assert known.writers == (paris,)
@@ -59,6 +61,7 @@ def test_the_example_that_is_shown_is_a_valid_file():
         ("topology: ring\nsites:\n  - {name: p, role: writer}", "'topology'", "one of: star"),
         ("sites:\n  - {name: p, role: writer, agent: 'p:8990'}", "field 'agent'", "http://"),
         ("sites:\n  - {name: p, role: writer, agent: 'http://p:x'}", "field 'agent'", "not a URL"),
+        ("sites:\n  - {name: p, role: writer, engine: 'p:8991'}", "field 'engine'", "http://"),
         (
             "sites:\n  - {name: p, role: writer}\n  - {name: p, role: writer}",
             "line 3, site 'p', field 'name'",
