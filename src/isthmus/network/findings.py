@@ -1,0 +1,74 @@
+"""Findings on stretched networks: what is not as it should be, whose it is, and what to do.
+
+It exists so that the reconciler, the clashes and the faces share one shape. It judges nothing
+itself. A finding is no error: the rest of the plan goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Outcome(enum.StrEnum):
+    """How bad it is; `exit_code` orders them."""
+
+    INFO = "INFO"  # harmless here, but worth knowing
+    WARN = "WARN"
+    ERROR = "ERROR"  # somebody cannot be reached, or something was not done
+
+    @property
+    def exit_code(self) -> int:
+        return {"INFO": 0, "WARN": 1, "ERROR": 2}[self.value]
+
+
+class Code(enum.StrEnum):
+    """What kind of finding; stable, for scripts and documentation."""
+
+    IP_CLASH = "ip-clash"
+    MAC_CLASH = "mac-clash"
+    VNI_CLASH = "vni-clash"
+    VNI_DIFFERS = "vni-differs"
+    CIDR_DIFFERS = "cidr-differs"
+    CIDR_OVERLAP = "cidr-overlap"
+    POOLS_OVERLAP = "pools-overlap"
+    SAME_HOST_NAME = "same-host-name"
+    SAME_BASE_MAC = "same-base-mac"
+    QUOTA = "quota"
+    GROUP_MISSING = "security-group-missing"
+    GROUP_AMBIGUOUS = "security-group-ambiguous"
+    ADDRESS_OUTSIDE = "address-outside"
+    DHCP_PER_SITE = "dhcp-per-site"
+    SITE_SILENT = "site-silent"
+    SITE_STALE = "site-stale"
+    SITE_PURGED = "site-purged"
+    PURGE_HELD = "purge-held"
+    SITE_LOST = "site-lost"
+    FOREIGN_PORTS = "foreign-ports"
+    FOREIGN_OBJECT = "foreign-object"
+    SEVERAL_NETWORKS = "several-networks"
+    REFUSED = "refused"
+    ORPHAN = "orphan"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that is not as it should be, why, and what to do.
+
+    `network` is the name of the stretched network, `site` the site whose Neutron it is about (None:
+    no single one). `owners` names every party to a clash, site first (`paris: port web-1 (4f…)`).
+    """
+
+    code: Code
+    outcome: Outcome
+    network: str
+    site: str | None
+    summary: str
+    cause: str
+    remedy: str
+    owners: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Equal for the same trouble seen twice, so that a face can say since when it stands."""
+        return (self.code, self.network, self.site or "", *self.owners, self.summary)
