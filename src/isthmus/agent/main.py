@@ -1,6 +1,8 @@
 """`isthmus-agent --config FILE`: starts the threads, answers over HTTP, ends on SIGTERM or SIGINT.
 
-The rights its database user needs are `isthmus.identity.schema.agent_grants`.
+A file with `kind: host` makes it the agent of a compute host (`isthmus.agent.host`). Any other file
+is that of the agent beside a site's identity databases, whose database user needs the rights
+`isthmus.identity.schema.agent_grants`.
 """
 
 import argparse
@@ -15,6 +17,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from isthmus import errors
 from isthmus.agent import config, http, sources
@@ -126,12 +130,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     _log_to_stderr()
-    threading.stack_size(_STACK)
     try:
+        if _of_a_host(options.config):
+            # Imported late: the agent beside the databases stays small.
+            from isthmus.agent.host import main as host
+
+            return host.run(options.config)
+        threading.stack_size(_STACK)
         return _run(Agent(config.load(options.config)))
     except errors.IsthmusError as error:
         sys.stderr.write(error.describe() + "\n")
         return error.exit_code
+
+
+def _of_a_host(path: Path) -> bool:
+    """Whether the file says `kind: host`; what is wrong with a file is said by who reads it."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(document, dict) and document.get("kind") == "host"
 
 
 def _run(agent: Agent) -> int:

@@ -1,0 +1,74 @@
+"""The HTTP side of a compute host's agent: signed requests in, JSON out.
+
+Only `/healthcheck` is open. Errors have the parts of `errors.IsthmusError` as JSON: what, where,
+cause, unchanged. The answers are not signed: who can alter them on the way could alter the tunnels
+as well.
+"""
+
+import importlib
+import importlib.util
+import logging
+from typing import Any
+
+import fastapi
+from fastapi import responses
+
+from isthmus import errors
+from isthmus.agent.host import core
+
+log = logging.getLogger(__name__)
+
+_HOLDING = "isthmus.agent.host.holding"
+
+
+def build(agent: core.HostAgent) -> fastapi.FastAPI:
+    """The application of one host agent."""
+    app = fastapi.FastAPI(title="isthmus host agent", docs_url=None, redoc_url=None)
+    app.add_exception_handler(errors.IsthmusError, _explained)
+    app.add_api_route("/healthcheck", lambda: responses.PlainTextResponse("OK\n"))
+    guard = [fastapi.Depends(_Guard(agent))]
+    for router in (_facts(agent), *_service_addresses(agent)):
+        app.include_router(router, dependencies=guard)
+    return app
+
+
+class _Guard:
+    """Lets signed requests for this agent pass, once."""
+
+    def __init__(self, agent: core.HostAgent) -> None:
+        self._agent = agent
+
+    async def __call__(self, request: fastapi.Request) -> None:
+        url = request.url
+        path = f"{url.path}?{url.query}" if url.query else url.path
+        body = await request.body()
+        verdict = self._agent.gate.verify(request.method, path, body, request.headers)
+        if not verdict.accepted:
+            log.warning("refused %s %s: %s", request.method, url.path, verdict.reason)
+            raise fastapi.HTTPException(401, verdict.reason)
+        request.state.sender = verdict.sender
+
+
+def _facts(agent: core.HostAgent) -> fastapi.APIRouter:
+    router = fastapi.APIRouter()
+    router.add_api_route("/fdb", agent.fdb)
+    router.add_api_route("/ports", agent.ports)
+    router.add_api_route("/status", agent.status)
+    return router
+
+
+def _service_addresses(agent: core.HostAgent) -> list[fastapi.APIRouter]:
+    """The routes of the part that holds service addresses, where it is installed."""
+    if importlib.util.find_spec(_HOLDING) is None:
+        return []
+    return [importlib.import_module(_HOLDING).router(agent)]
+
+
+def _explained(request: fastapi.Request, error: Exception) -> responses.JSONResponse:
+    parts: dict[str, Any] = {"what": str(error)}
+    if isinstance(error, errors.IsthmusError):
+        names = ("what", "where", "cause", "unchanged", "next_command")
+        parts = {name: getattr(error, name) for name in names}
+    log.warning("%s %s: %s", request.method, request.url.path, error)
+    status = 422 if isinstance(error, errors.UsageError) else 503
+    return responses.JSONResponse({"error": parts}, status_code=status)

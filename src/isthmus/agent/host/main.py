@@ -1,0 +1,59 @@
+"""Runs the agent of a compute host until SIGTERM or SIGINT."""
+
+import logging
+import signal
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from isthmus import errors
+from isthmus.agent.host import app, config, core
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 5
+"""For requests in flight at the end; a probe's ping is the longest of them."""
+
+
+def run(path: Path) -> int:
+    """Read the configuration and serve; raises `errors.IsthmusError` if it cannot start."""
+    agent = core.HostAgent(config.load(path))
+    sockets = [_listen(host, port) for host, port in agent.settings.addresses]
+    logging.getLogger("uvicorn.access").disabled = True
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app.build(agent),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+    log.info("agent of host %s at %s", agent.name, ", ".join(agent.settings.listen))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server hears these itself, and raises them again at its end for whoever was before.
+        signal.signal(number, lambda *_: None)
+    server.run(sockets)
+    log.info("agent of host %s ends", agent.name)
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; a restarted agent must get its address back at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise errors.UnavailableError(
+            "the agent of this compute host cannot listen",
+            where=f"{host}:{port}",
+            cause=error.strerror,
+            unchanged="nothing was started",
+            next_command=f"ss -ltnp 'sport = :{port}'",
+        ) from error
+    return listener
