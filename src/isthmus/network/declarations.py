@@ -3,7 +3,7 @@
 It exists so that one value, written once and replicated, says all that the reconcilers of all sites
 need, and so that every change is checked before it is written. It touches no Neutron and no
 database: `isthmus.network.store` keeps declarations, `isthmus.network.reconciling` makes Neutrons
-match them.
+match them. The arithmetic of addresses is in `isthmus.network.address_plan`.
 
 Only IPv4 is offered: the ARP responder of the stock agent knows nothing else, and split pools need
 a subnet of countable size.
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from isthmus import errors
-from isthmus.network import partition
+from isthmus.network import address_plan, partition
 
 Range = tuple[str, str]
 """First and last address of an allocation pool, both included."""
@@ -26,8 +26,16 @@ Range = tuple[str, str]
 class DeclarationError(errors.UsageError):
     """A declaration is refused; `field` names the part that is wrong. Nothing was changed."""
 
-    def __init__(self, field: str, what: str, **parts: str | None) -> None:
-        super().__init__(what, **parts)
+    def __init__(
+        self, field: str, what: str, *, cause: str, unchanged: str, next_command: str | None = None
+    ) -> None:
+        super().__init__(
+            what,
+            where=f"field {field}",
+            cause=cause,
+            unchanged=unchanged,
+            next_command=next_command,
+        )
         self.field = field
 
 
@@ -60,6 +68,10 @@ class Settings:
     underlay_mtu: int = 1500
     tunnel_overhead: int = 50
     slots: int = 4
+
+    @property
+    def largest_mtu(self) -> int:
+        return self.underlay_mtu - self.tunnel_overhead
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,11 +107,73 @@ class StretchedNetwork:
 
         Raises InputError when it has not the promised shape.
         """
-        raise NotImplementedError
+        try:
+            known = {name: _READ[name](document[name]) for name in _READ if name in document}
+            return cls(**known)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise errors.InputError(
+                "the declaration of a stretched network cannot be read",
+                where=f"declaration {document.get('name') or document.get('id') or 'without a name'}",
+                cause=f"{error}",
+                unchanged="it is left as it is, and so is the network",
+            ) from error
 
     def to_document(self) -> dict[str, Any]:
         """The JSON document of the store and of the API."""
-        raise NotImplementedError
+        document = dataclasses.asdict(self)
+        document["sites"] = list(self.sites)
+        document["pools"] = {
+            site: [list(each) for each in ranges] for site, ranges in self.pools.items()
+        }
+        document["gateways"] = dict(self.gateways)
+        return document
+
+    def shares(self) -> address_plan.Shares:
+        """The pools and gateways of its sites as spans and numbers."""
+        return address_plan.Shares(
+            pools={
+                site: tuple(address_plan.Span.parse(*each) for each in ranges)
+                for site, ranges in self.pools.items()
+            },
+            gateways={site: address_plan.number(each) for site, each in self.gateways.items()},
+        )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"{value!r} is no list")
+    return tuple(str(each) for each in value)
+
+
+def _pools(value: Any) -> dict[str, tuple[Range, ...]]:
+    return {
+        str(site): tuple((str(first), str(last)) for first, last in ranges)
+        for site, ranges in value.items()
+    }
+
+
+def _gateways(value: Any) -> dict[str, str]:
+    return {str(site): str(address) for site, address in value.items()}
+
+
+_READ: Mapping[str, Any] = {
+    "id": str,
+    "name": str,
+    "project_id": str,
+    "cidr": str,
+    "vni": int,
+    "sites": _texts,
+    "pools": _pools,
+    "gateway": Gateway,
+    "gateways": _gateways,
+    "dhcp": Dhcp,
+    "mtu": int,
+    "partition": partition.Policy,
+    "partition_after_seconds": float,
+    "slots": int,
+    "revision": int,
+    "deleting": bool,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,54 +208,3 @@ class Changes:
     mtu: int | None = None
     partition: partition.Policy | None = None
     partition_after_seconds: float | None = None
-
-
-def declare(
-    request: Request,
-    existing: Sequence[StretchedNetwork],
-    settings: Settings,
-    *,
-    identity: str | None = None,
-) -> StretchedNetwork:
-    """Check a request, choose what it leaves open, and return the declaration (revision 1).
-
-    `existing`: all declarations, those being deleted included, since they still hold their VNI.
-    `identity`: its id; None makes a new UUID. Raises DeclarationError.
-    """
-    raise NotImplementedError
-
-
-def change(
-    network: StretchedNetwork,
-    changes: Changes,
-    existing: Sequence[StretchedNetwork],
-    settings: Settings,
-) -> StretchedNetwork:
-    """The declaration with the changes and the next revision; the same value when nothing differs.
-
-    Raises DeclarationError.
-    """
-    raise NotImplementedError
-
-
-def attach(
-    network: StretchedNetwork,
-    site: str,
-    existing: Sequence[StretchedNetwork],
-    settings: Settings,
-    *,
-    pool: tuple[Range, ...] | None = None,
-    gateway: str | None = None,
-) -> StretchedNetwork:
-    """The declaration with one more site. The pools of the others stay. Raises DeclarationError."""
-    raise NotImplementedError
-
-
-def detach(network: StretchedNetwork, site: str) -> StretchedNetwork:
-    """The declaration without the site; its pool is free for others. Raises DeclarationError."""
-    raise NotImplementedError
-
-
-def withdraw(network: StretchedNetwork) -> StretchedNetwork:
-    """The declaration marked as being deleted: every site now takes its part away."""
-    raise NotImplementedError

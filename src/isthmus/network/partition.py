@@ -77,4 +77,34 @@ def judge(
     silent, because then this engine is the isolated one; nothing is purged of a site whose engine
     is heard, because then only its API is in trouble; nothing happens before `after_seconds`.
     """
-    raise NotImplementedError
+    if silent_seconds < after_seconds:
+        return Judgement(state=State.KEPT, reason=f"silent for {silent_seconds:.0f} s")
+    if policy is Policy.KEEP:
+        return Judgement(state=State.KEPT, reason="the policy is to keep its ports")
+    if policy is Policy.MARK:
+        return Judgement(state=State.STALE, reason="the policy is to keep and mark its ports")
+    obstacle = _obstacle(site, silent_peers, peers, hearing)
+    if obstacle:
+        return Judgement(state=State.STALE, reason=obstacle, held=True)
+    return Judgement(state=State.PURGED, reason="a majority of engines is heard, this one is not")
+
+
+def _obstacle(
+    site: str,
+    silent_peers: frozenset[str],
+    peers: frozenset[str],
+    hearing: Hearing | None,
+) -> str | None:
+    """Why nothing may be purged; None when it may."""
+    if hearing is None:
+        return "it is not known which engines are heard"
+    if site in hearing.heard:
+        return f"the engine of {site} answers, so that only its Neutron cannot be asked"
+    others = hearing.engines - {hearing.own}
+    if not others & hearing.heard:
+        return "no other engine is heard: this site may be the one that is cut off"
+    if not hearing.majority:
+        return "fewer than a majority of the engines is heard: this site may be cut off"
+    if peers and peers <= silent_peers and not (hearing.heard & others) - peers:
+        return "all other sites of the network are silent: this site may be the one that is cut off"
+    return None
