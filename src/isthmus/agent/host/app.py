@@ -14,7 +14,7 @@ import fastapi
 from fastapi import responses
 
 from isthmus import errors
-from isthmus.agent.host import core
+from isthmus.agent.host import core, pinging, plugging
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def build(agent: core.HostAgent) -> fastapi.FastAPI:
     app.add_exception_handler(errors.IsthmusError, _explained)
     app.add_api_route("/healthcheck", lambda: responses.PlainTextResponse("OK\n"))
     guard = [fastapi.Depends(_Guard(agent))]
-    for router in (_facts(agent), *_service_addresses(agent)):
+    for router in (_facts(agent), _probes(agent), *_service_addresses(agent)):
         app.include_router(router, dependencies=guard)
     return app
 
@@ -39,13 +39,13 @@ class _Guard:
         self._agent = agent
 
     async def __call__(self, request: fastapi.Request) -> None:
-        url = request.url
-        path = f"{url.path}?{url.query}" if url.query else url.path
+        path = request.scope["raw_path"].decode("ascii", "replace")
+        if query := request.scope["query_string"].decode("ascii", "replace"):
+            path = f"{path}?{query}"
         body = await request.body()
         verdict = self._agent.gate.verify(request.method, path, body, request.headers)
         if not verdict.accepted:
-            log.warning("refused %s %s: %s", request.method, url.path, verdict.reason)
-            raise fastapi.HTTPException(401, verdict.reason)
+            raise errors.PrivilegeError("the request is refused", cause=verdict.reason)
         request.state.sender = verdict.sender
 
 
@@ -55,6 +55,46 @@ def _facts(agent: core.HostAgent) -> fastapi.APIRouter:
     router.add_api_route("/ports", agent.ports)
     router.add_api_route("/status", agent.status)
     return router
+
+
+def _probes(agent: core.HostAgent) -> fastapi.APIRouter:
+    router = fastapi.APIRouter()
+
+    @router.get("/probes")
+    def _all() -> dict[str, Any]:
+        return {"probes": {name: _described(each) for name, each in agent.probes.all().items()}}
+
+    @router.post("/probes")
+    def _plug(spec: plugging.Spec) -> dict[str, Any]:
+        return _described(agent.probes.plug(spec))
+
+    @router.post("/probes/{probe_id}/ping")
+    def _ping(probe_id: str, order: pinging.Order) -> dict[str, Any]:
+        record = agent.probes.find(probe_id)
+        inside = plugging.namespace(record.spec.id)
+        return {"results": pinging.ping(order, namespace=inside)}
+
+    @router.delete("/probes/{probe_id}")
+    def _remove(probe_id: str) -> None:
+        agent.probes.remove(agent.probes.find(probe_id).spec.id)
+
+    @router.post("/underlay/ping")
+    def _underlay(order: pinging.Order) -> dict[str, Any]:
+        return {"results": pinging.ping(order)}
+
+    return router
+
+
+def _described(record: plugging.Record) -> dict[str, Any]:
+    spec = record.spec
+    return {
+        "id": spec.id,
+        "port_id": spec.port_id,
+        "ip": str(spec.ip),
+        "namespace": plugging.namespace(spec.id),
+        "interface": plugging.interface(spec.id),
+        "expires_at": record.expires_at,
+    }
 
 
 def _service_addresses(agent: core.HostAgent) -> list[fastapi.APIRouter]:
@@ -70,5 +110,6 @@ def _explained(request: fastapi.Request, error: Exception) -> responses.JSONResp
         names = ("what", "where", "cause", "unchanged", "next_command")
         parts = {name: getattr(error, name) for name in names}
     log.warning("%s %s: %s", request.method, request.url.path, error)
-    status = 422 if isinstance(error, errors.UsageError) else 503
+    kinds = {errors.PrivilegeError: 401, errors.UsageError: 404}
+    status = next((code for kind, code in kinds.items() if isinstance(error, kind)), 503)
     return responses.JSONResponse({"error": parts}, status_code=status)

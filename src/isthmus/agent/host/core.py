@@ -1,12 +1,20 @@
 """The agent of one compute host: its settings, its switch, and what answers are made of."""
 
+import logging
 import time
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from isthmus.agent.host import config, fdb, ports, switch
+from isthmus import errors
+from isthmus.agent import looping
+from isthmus.agent.host import config, fdb, plugging, ports, switch
 from isthmus.sites import signing
+
+log = logging.getLogger(__name__)
+
+_TIDY_SECONDS = 2.0
+_STOP_SECONDS = 5.0
 
 
 class HostAgent:
@@ -19,6 +27,23 @@ class HostAgent:
         self.gate = signing.Gate(signing.load_secret(settings.secret_file), self.name)
         self.started_at = datetime.now(UTC)
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.probes = plugging.Probes(
+            self.switch, settings.state / "probes", settings.probe_seconds
+        )
+        self._tidier = _Tidier(self.probes)
+
+    def start(self) -> None:
+        """Begin to take away what has expired; first what an earlier life left."""
+        self._tidier.start()
+
+    def stop(self) -> None:
+        """Take all probes away."""
+        self._tidier.stop()
+        self._tidier.join(_STOP_SECONDS)
+        try:
+            self.probes.clear()
+        except errors.HostError as error:
+            log.warning("probes stay until the next start: %s", error)
 
     @property
     def vtep(self) -> str:
@@ -50,3 +75,22 @@ class HostAgent:
     def _stamp(self) -> dict[str, Any]:
         """Who says it, and when (seconds of the Unix epoch)."""
         return {"site": self.settings.site, "host": self.settings.host, "at": time.time()}
+
+
+class _Tidier(looping.Loop):
+    """Takes away probes that are over."""
+
+    def __init__(self, probes: plugging.Probes) -> None:
+        super().__init__("probes", _TIDY_SECONDS)
+        self._probes = probes
+        self._trouble = ""
+
+    def tick(self) -> None:
+        try:
+            self._probes.tidy(time.time())
+            self._trouble = ""
+        except errors.HostError as error:
+            # The switch may be away for minutes: one line for each reason is enough.
+            if str(error) != self._trouble:
+                log.warning("probes cannot be taken away yet: %s", error)
+            self._trouble = str(error)

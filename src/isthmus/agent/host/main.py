@@ -19,7 +19,7 @@ _GRACE_SECONDS = 5
 def run(path: Path) -> int:
     """Read the configuration and serve; raises `errors.IsthmusError` if it cannot start."""
     agent = core.HostAgent(config.load(path))
-    sockets = [_listen(host, port) for host, port in agent.settings.addresses]
+    sockets = [listen(host, port) for host, port in agent.settings.addresses]
     logging.getLogger("uvicorn.access").disabled = True
     server = uvicorn.Server(
         uvicorn.Config(
@@ -34,12 +34,16 @@ def run(path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server hears these itself, and raises them again at its end for whoever was before.
         signal.signal(number, lambda *_: None)
-    server.run(sockets)
+    agent.start()
+    try:
+        server.run(sockets)
+    finally:
+        agent.stop()
     log.info("agent of host %s ends", agent.name)
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket; a restarted agent must get its address back at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -30,8 +30,11 @@ def run(
     namespace: str | None = None,
     env: Mapping[str, str] | None = None,
     allowed: frozenset[int] = frozenset({0}),
+    merged: bool = False,
 ) -> str:
     """What `argv` wrote to its standard output, run inside a network namespace if one is named.
+
+    `merged`: and what it wrote to its standard error, in the order of writing.
 
     Raises `CommandError` when the exit code is not among the `allowed` ones, after `timeout`
     seconds, or when the command is not installed.
@@ -39,13 +42,19 @@ def run(
     full = [*(("ip", "netns", "exec", namespace) if namespace else ()), *argv]
     try:
         done = subprocess.run(
-            full, capture_output=True, text=True, timeout=timeout, check=False, env=env
+            full,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=env,
         )
     except FileNotFoundError as error:
         raise CommandError(full, cause=f"{full[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise CommandError(full, cause=f"no end after {timeout:g} s") from error
     if done.returncode not in allowed:
-        wrote = " ".join((done.stderr.strip() or done.stdout.strip())[-_EXCERPT:].split())
+        wrote = " ".join(((done.stderr or "").strip() or done.stdout.strip())[-_EXCERPT:].split())
         raise CommandError(full, cause=f"exit {done.returncode}: {wrote}", code=done.returncode)
     return done.stdout
