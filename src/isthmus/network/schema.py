@@ -35,12 +35,14 @@ CREATE TABLE IF NOT EXISTS {NAME}.service_address (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 """
 
-# A row says that an operator gave the site up; its absence says nothing about the site's health.
-LOST_SITE = f"""
-CREATE TABLE IF NOT EXISTS {NAME}.lost_site (
-  site VARCHAR(64) NOT NULL PRIMARY KEY,
-  declared_at DATETIME(6) NOT NULL,
-  declared_by VARCHAR(255) NOT NULL
+# What operators said about a site (lost, returned). A site without a row is as the sites file says;
+# nothing is said here about its health.
+SITE = f"""
+CREATE TABLE IF NOT EXISTS {NAME}.site (
+  id VARCHAR(64) NOT NULL PRIMARY KEY,
+  revision BIGINT NOT NULL,
+  document LONGTEXT NOT NULL,
+  updated_at DATETIME(6) NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 """
 
@@ -63,7 +65,7 @@ STATEMENTS: tuple[str, ...] = (
     f"CREATE DATABASE IF NOT EXISTS {NAME} DEFAULT CHARACTER SET utf8mb4",
     NETWORK.strip(),
     SERVICE_ADDRESS.strip(),
-    LOST_SITE.strip(),
+    SITE.strip(),
     EVENT.strip(),
 )
 
