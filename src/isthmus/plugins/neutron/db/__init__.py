@@ -1,0 +1,1 @@
+"""The table of remote ports, in Neutron's own database."""

@@ -1,0 +1,1 @@
+"""Migrations, run by ``neutron-db-manage --subproject isthmus upgrade heads``."""

@@ -1,0 +1,1 @@
+"""What Neutron's extension manager scans: one module per API extension, named like its class."""
