@@ -76,27 +76,30 @@ class TagSubnet:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CreatePort:
-    """A remote port. `network_id` None: the network that this same plan creates."""
+    """A remote port. Group ids are those of the own site."""
 
-    network_id: str | None
+    network_id: str
     project_id: str
     origin: Origin
     name: str
     mac: str
     ips: tuple[str, ...]
     vtep: str
-    security_groups: tuple[str, ...]
-    """Ids in the own site, sorted."""
-    address_pairs: tuple[AddressPair, ...] = ()
+    security_groups: frozenset[str]
+    address_pairs: frozenset[AddressPair] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UpdatePort:
-    """One request for all that differs: names of attributes as in Neutron's API."""
+    """One request for all that differs on a remote port; None leaves it."""
 
     port_id: str
     origin: Origin
-    changes: tuple[tuple[str, Any], ...]
+    name: str | None = None
+    ips: tuple[str, ...] | None = None
+    vtep: str | None = None
+    security_groups: frozenset[str] | None = None
+    address_pairs: frozenset[AddressPair] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ class Code(enum.StrEnum):
     IP_CLASH = "ip-clash"
     MAC_CLASH = "mac-clash"
     VNI_CLASH = "vni-clash"
-    VNI_DIFFERS = "vni-differs"
+    VTEP_CLASH = "vtep-clash"
     CIDR_DIFFERS = "cidr-differs"
     CIDR_OVERLAP = "cidr-overlap"
     POOLS_OVERLAP = "pools-overlap"
@@ -46,7 +46,6 @@ class Code(enum.StrEnum):
     SITE_LOST = "site-lost"
     FOREIGN_PORTS = "foreign-ports"
     FOREIGN_OBJECT = "foreign-object"
-    SEVERAL_NETWORKS = "several-networks"
     REFUSED = "refused"
     ORPHAN = "orphan"
 

@@ -64,13 +64,9 @@ def judge(
     *,
     site: str,
     silent_seconds: float,
-    silent_peers: frozenset[str],
-    peers: frozenset[str],
     hearing: Hearing | None,
 ) -> Judgement:
     """What to do with the ports of `site`, which could not be looked at for `silent_seconds`.
-
-    `peers` are the other sites of the network, `silent_peers` those of them not seen now.
 
     Invariants: without `hearing` nothing is ever purged; nothing is purged while fewer than a
     majority of all engines (own included) is heard; nothing is purged when every other engine is
@@ -83,28 +79,20 @@ def judge(
         return Judgement(state=State.KEPT, reason="the policy is to keep its ports")
     if policy is Policy.MARK:
         return Judgement(state=State.STALE, reason="the policy is to keep and mark its ports")
-    obstacle = _obstacle(site, silent_peers, peers, hearing)
+    obstacle = _obstacle(site, hearing)
     if obstacle:
         return Judgement(state=State.STALE, reason=obstacle, held=True)
     return Judgement(state=State.PURGED, reason="a majority of engines is heard, this one is not")
 
 
-def _obstacle(
-    site: str,
-    silent_peers: frozenset[str],
-    peers: frozenset[str],
-    hearing: Hearing | None,
-) -> str | None:
+def _obstacle(site: str, hearing: Hearing | None) -> str | None:
     """Why nothing may be purged; None when it may."""
     if hearing is None:
         return "it is not known which engines are heard"
     if site in hearing.heard:
-        return f"the engine of {site} answers, so that only its Neutron cannot be asked"
-    others = hearing.engines - {hearing.own}
-    if not others & hearing.heard:
-        return "no other engine is heard: this site may be the one that is cut off"
+        return f"the engine of {site} answers, only its Neutron cannot be asked"
+    if not (hearing.engines & hearing.heard) - {hearing.own}:
+        return "no other engine is heard, so that this site may be the one that is cut off"
     if not hearing.majority:
-        return "fewer than a majority of the engines is heard: this site may be cut off"
-    if peers and peers <= silent_peers and not (hearing.heard & others) - peers:
-        return "all other sites of the network are silent: this site may be the one that is cut off"
+        return "no majority of the engines is heard, so that this site may be cut off"
     return None

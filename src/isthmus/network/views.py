@@ -5,7 +5,8 @@ over the same few values, whoever looked. It asks nobody: `isthmus.network.neutr
 not the declaration: that says what should be, a view says what is.
 
 An object is ours by its mark, never by its name: a network and its subnet by the tags `isthmus` and
-`isthmus-network=<id of the declaration>`, a remote port by the device owner `isthmus:remote`.
+`isthmus-network=<id of the declaration>` (until these are set by its description), a remote port by
+the device owner `isthmus:remote`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,17 @@ STALE_PREFIX = "isthmus-stale="
 def network_tag(network_id: str) -> str:
     """The tag (and the first description) of what belongs to the declaration with this id."""
     return f"isthmus-network={network_id}"
+
+
+def marks(network_id: str) -> tuple[str, str]:
+    """The tags of a network and a subnet that were made for the declaration with this id."""
+    return TAG, network_tag(network_id)
+
+
+def _marked(network_id: str, tags: frozenset[str], description: str) -> bool:
+    # Tags need a second request. Until it is done, the description is the mark, so that a crash
+    # between the two leaves nothing behind that would be taken for somebody else's.
+    return set(marks(network_id)) <= tags or description == network_tag(network_id)
 
 
 def stale_tag(site: str) -> str:
@@ -99,8 +111,11 @@ class Network:
     description: str = ""
 
     def belongs_to(self, network_id: str) -> bool:
-        """Whether the tags say that it was made for the declaration with this id."""
-        return {TAG, network_tag(network_id)} <= self.tags
+        """Whether its marks say that it was made for the declaration with this id."""
+        return _marked(network_id, self.tags, self.description)
+
+    def tagged(self, network_id: str) -> bool:
+        return set(marks(network_id)) <= self.tags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,9 +131,13 @@ class Subnet:
     gateway: str | None = None
     dhcp: bool = False
     tags: frozenset[str] = frozenset()
+    description: str = ""
 
     def belongs_to(self, network_id: str) -> bool:
-        return {TAG, network_tag(network_id)} <= self.tags
+        return _marked(network_id, self.tags, self.description)
+
+    def tagged(self, network_id: str) -> bool:
+        return set(marks(network_id)) <= self.tags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,30 +172,29 @@ class SiteView:
     seen_at: float
     error: str | None = None
     network: Network | None = None
-    """Ours, by its tags; None when this site holds none."""
+    """Ours, by its mark, project and VNI; None when this site holds none."""
     subnets: tuple[Subnet, ...] = ()
     """All subnets on that network, ours or not."""
     ports: tuple[Port, ...] = ()
-    """All ports on that network, or those asked for (`only`)."""
+    """All ports on that network; those not in `only` as an earlier look saw them, if at all."""
     security_groups: tuple[SecurityGroup, ...] = ()
     """Those of the project and those that the ports use."""
     same_vni: tuple[Network, ...] = ()
     """Other networks of this site with the declared VNI."""
     other_subnets: tuple[Subnet, ...] = ()
-    """Subnets of the project on its other networks."""
+    """IPv4 subnets of the project on its other networks."""
     quota: Quota | None = None
     only: frozenset[str] | None = None
     """Ids of the real ports (here, or behind remote ports here) that were asked for; None when the
-    look was at all of them. What is not in it is neither there nor gone: it was not looked at."""
+    look was at all of them. Of any other port this view knows only what an earlier look saw."""
 
     @property
     def good(self) -> bool:
         return self.error is None
 
-    @property
-    def subnet(self) -> Subnet | None:
-        """Our subnet on our network."""
-        ours = [each for each in self.subnets if TAG in each.tags]
+    def subnet(self, network_id: str) -> Subnet | None:
+        """Our subnet on our network, for the declaration with this id."""
+        ours = [each for each in self.subnets if each.belongs_to(network_id)]
         return min(ours, key=lambda each: each.id) if ours else None
 
     def looked_at(self, port_id: str) -> bool:
@@ -202,24 +220,14 @@ def silent(site: str, seen_at: float, error: str) -> SiteView:
     return SiteView(site=site, seen_at=seen_at, error=error)
 
 
-def narrowed(view: SiteView, port_ids: Collection[str], ports: Iterable[Port]) -> SiteView:
-    """`view` with a newer look at the real ports `port_ids` (in a peer) or at the remote ports that
-    stand for them (in the own site), and `only` set to them. All else is as it was."""
-    return dataclasses.replace(view, ports=tuple(ports), only=frozenset(port_ids))
+def overlaid(view: SiteView, asked: Collection[str], ports: Iterable[Port]) -> SiteView:
+    """`view` with a newer look at the real ports `asked` laid over it, and narrowed to them.
 
-
-def overlaid(view: SiteView, newer: SiteView) -> SiteView:
-    """The whole `view` with the ports of a narrowed look laid over it, for the next decision."""
-    if newer.only is None or not newer.good:
-        return newer
-    asked = newer.only
-    kept = (port for port in view.ports if _real_id(port) not in asked)
-    return dataclasses.replace(
-        view,
-        ports=(*kept, *newer.ports),
-        security_groups=newer.security_groups or view.security_groups,
-        seen_at=newer.seen_at,
-    )
+    `ports` are all that were found of these real ports, or of the remote ports that stand for them.
+    """
+    fresh = tuple(ports)
+    kept = tuple(port for port in view.ports if _real_id(port) not in asked)
+    return dataclasses.replace(view, ports=(*kept, *fresh), only=frozenset(asked))
 
 
 def _real_id(port: Port) -> str:
