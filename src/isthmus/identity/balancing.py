@@ -12,6 +12,7 @@ from isthmus.identity.config import (
     HEALTH_PORT,
     IDENTITY_PORT,
     IMAGE_PORT,
+    NETWORK_PORT,
     READER_PORT,
     REPLICATION_PORT,
     WRITER_PORT,
@@ -28,17 +29,23 @@ def site(
     local_databases: Mapping[str, str],
     writers: Mapping[str, tuple[str, str]],
     stats_socket: str,
+    network_address: str | None = None,
 ) -> str:
     """haproxy.cfg of one site.
 
     `binds`: addresses of the public front; `front`: the site's own address, whose database listeners only the site uses;
     `peers`: site -> (its Keystone address, its front address); `local_databases`: name -> address;
-    `writers`: writer site -> (its database address, its front address).
+    `writers`: writer site -> (its database address, its front address); `network_address`: the site's Neutron, if it has one.
     """
     sections = [
         _head(stats_socket),
         _identity(binds, keystone_address, peers),
-        _image(binds, glance_address),
+        _plain("image", "Glance", binds, glance_address, IMAGE_PORT),
+        *(
+            [_plain("network", "Neutron", binds, network_address, NETWORK_PORT)]
+            if network_address
+            else []
+        ),
         _health(front),
         _reader(front, local_databases, writers),
         _writer(front, writers),
@@ -147,18 +154,19 @@ def _identity(
     return "\n".join([*lines, ""])
 
 
-def _image(binds: Sequence[str], glance_address: str) -> str:
-    lines = ["frontend image", "  mode http"]
-    lines += [f"  bind {address}:{IMAGE_PORT}" for address in binds]
+def _plain(kind: str, service: str, binds: Sequence[str], address: str, port: int) -> str:
+    """The front of a service that only its own site can answer for."""
+    lines = [f"frontend {kind}", "  mode http"]
+    lines += [f"  bind {bind}:{port}" for bind in binds]
     lines += [
         "  option forwardfor",
-        "  default_backend image",
-        "backend image",
+        f"  default_backend {kind}",
+        f"backend {kind}",
         "  mode http",
         "  option httpchk GET /healthcheck",
-        *_failures("Glance"),
+        *_failures(service),
         "  option http-server-close",
-        f"  server local {glance_address}:{IMAGE_PORT} check",
+        f"  server local {address}:{port} check",
         "",
     ]
     return "\n".join(lines)

@@ -15,6 +15,9 @@ WRITER_PORT = 3307
 REPLICATION_PORT = 3308
 HEALTH_PORT = 8989
 AGENT_PORT = 8990
+ENGINE_PORT = 8991
+HOST_AGENT_PORT = 8992
+NETWORK_PORT = 9696
 
 # The writer sites' nodes form one GTID stream: a replica may change from one to the other without a dump.
 CLUSTER_GTID_DOMAIN = 100
@@ -27,6 +30,9 @@ CACHE_SECONDS = 5
 # A pooled connection stays where the load balancer put it: at a stale replica or another site's database, if nothing better
 # answered then. Only a new connection asks again, so this bounds how long such a stand-in is read after something better is back.
 RECYCLE_SECONDS = 10
+
+# What a replica takes of the writers' stream: identity, and what was declared about networks.
+REPLICATED_SCHEMAS = ("keystone", "isthmus_identity", "isthmus_network")
 
 Ini = Mapping[str, Mapping[str, str | int]]
 
@@ -159,7 +165,7 @@ def evs_timers() -> dict[str, str]:
 def mariadb_replica(
     *, address: str, server_id: int, directory: str, sizing: Mapping[str, str | int]
 ) -> str:
-    """my.cnf of an asynchronous replica: read only, follows by GTID, replicates the identity databases and nothing else."""
+    """my.cnf of an asynchronous replica: read only, follows by GTID, replicates what all sites share and nothing else."""
     return ini(
         {
             "mariadbd": {
@@ -170,7 +176,9 @@ def mariadb_replica(
                 "gtid_strict_mode": "ON",
                 "slave_net_timeout": 10,
                 "slave_parallel_threads": 0,
-                "replicate_wild_do_table": "keystone.%\nreplicate_wild_do_table = isthmus_identity.%",
+                "replicate_wild_do_table": "\nreplicate_wild_do_table = ".join(
+                    f"{schema}.%" for schema in REPLICATED_SCHEMAS
+                ),
             }
         }
     )

@@ -26,6 +26,7 @@ from isthmus.lab import (
     units,
 )
 from isthmus.lab import environment as environments
+from isthmus.lab import names as names_of_lab
 from isthmus.lab.components import keystone
 from isthmus.lab.environment import Environment
 from isthmus.lab.home import Home, Record
@@ -158,7 +159,8 @@ def _template(place: Home, environment: Environment, progress: Progress) -> Temp
     if (found := templates.load(path)) is not None:
         return found
     place.templates.mkdir(parents=True, exist_ok=True)
-    template_build.prune(place, keep=key)
+    known = {templates.key(environments.load(name)[1]) for name in environments.packaged()}
+    template_build.prune(place, keep=known | {key})
     progress.begin("template")
     return template_build.build(place, environment, path, progress.end)
 
@@ -187,7 +189,7 @@ def down(place: Home, progress: Progress) -> bool:
     """Take everything away: processes, namespaces, files. True if there was anything. The caller holds the lock."""
     record = home.read_record(place)
     names = [*_named(place, record), *_leftover(place)]
-    ours = sorted(network.present().intersection(names))
+    ours = sorted(network.present().intersection(names) | _guests(place, record))
     found = step(
         progress, "processes", lambda: processes.kill(place.lab) + processes.kill_inside(ours)
     )
@@ -212,6 +214,13 @@ def _named(place: Home, record: Record | None) -> list[str]:
         return []
     every = [environments.load(name)[1] for name in environments.packaged()]
     return [name for environment in every for name in network.namespaces(environment)]
+
+
+def _guests(place: Home, record: Record | None) -> set[str]:
+    """Namespaces of guests, unless another home's lab has them."""
+    if record is None and home.owner() not in (None, place.root):
+        return set()
+    return {name for name in network.present() if name.startswith(names_of_lab.GUEST)}
 
 
 def _leftover(place: Home) -> list[str]:

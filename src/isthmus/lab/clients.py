@@ -4,8 +4,8 @@ import os
 
 import yaml
 
-from isthmus.identity.config import AGENT_PORT, IDENTITY_PORT
-from isthmus.lab.environment import Environment
+from isthmus.identity.config import AGENT_PORT, ENGINE_PORT, IDENTITY_PORT
+from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.home import Home, replace
 from isthmus.lab.templates import Template
 
@@ -62,10 +62,17 @@ def sites(environment: Environment) -> dict[str, object]:
                 "role": str(site.role),
                 "cloud": site.name,
                 "agent": f"http://{site.management}:{AGENT_PORT}",
+                **_engine(site),
             }
             for site in environment.sites
         ],
     }
+
+
+def _engine(site: SiteSpec) -> dict[str, str]:
+    if "engine" not in site.components:
+        return {}
+    return {"engine": f"http://{site.management}:{ENGINE_PORT}"}
 
 
 def exports(home: Home, environment: Environment) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Slow links: a relay in user space stands in for the link's bridge while a delay is set."""
 
-from isthmus.lab import network, processes, waiting
+from isthmus.lab import names, network, processes, waiting
 from isthmus.lab.components.base import python
 from isthmus.lab.environment import Environment, Link
 from isthmus.lab.home import Home
@@ -27,10 +27,10 @@ def set_delay(home: Home, environment: Environment, link: Link, delay_ms: float)
     processes.kill(home.lab, units=[unit(link)])
     if delay_ms == 0:
         for port in (port_a, port_b):
-            run(["ip", "-n", network.WAN, "link", "set", port, "master", bridge])
+            run(["ip", "-n", names.WAN, "link", "set", port, "master", bridge])
         return
     for port in (port_a, port_b):
-        run(["ip", "-n", network.WAN, "link", "set", port, "nomaster"])
+        run(["ip", "-n", names.WAN, "link", "set", port, "nomaster"])
     log = home.log(unit(link))
     log.unlink(missing_ok=True)
     daemon = processes.start(
@@ -38,7 +38,7 @@ def set_delay(home: Home, environment: Environment, link: Link, delay_ms: float)
         unit=unit(link),
         home=home.lab,
         log=log,
-        namespace=network.WAN,
+        namespace=names.WAN,
     )
 
     def relaying() -> str | None:

@@ -6,8 +6,10 @@ derived from the order of the sites, so that an environment file never lists one
 
 import importlib.resources
 import ipaddress
+import itertools
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,14 +19,23 @@ import yaml
 
 from isthmus.lab import errors
 
-# An interface of a site is called `wan-<peer>` and the kernel allows 15 characters.
+# An interface of a site is called `wan-<peer>` or `lan-<host>` and the kernel allows 15 characters.
 _NAME = re.compile(r"^[a-z][a-z0-9]{1,10}$")
 
 LINKS_SUBNET = 200  # third octet of the links' own addresses, beyond any site's number
 MOST_SITES = 85  # 85 sites have 3,570 links of four addresses each, which end below x.y.255.255
 
 # Namespaces of the lab itself are called like this, and units that belong to no site.
-RESERVED = ("login", "mgmt", "outside", "template", "try", "wan")
+RESERVED = ("guest", "login", "mgmt", "observer", "outside", "template", "try", "wan")
+
+# The name that a provider network has in every Neutron.
+PHYSICAL_NETWORK = "external"
+
+# What runs on every compute host, each a unit `<site>/<host>-<part>`.
+HOST_PARTS = ("ovs", "l2")
+
+_FIRST_HOST = 31  # the address of a site's first compute host
+MOST_HOSTS = 9
 
 
 class Role(StrEnum):
@@ -35,8 +46,22 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostSpec:
+    """A compute host of a site: its name (two sites may have hosts of the same name), its number from 1, its address."""
+
+    site: str
+    name: str
+    number: int
+    address: str
+
+    @property
+    def namespace(self) -> str:
+        return f"isthmus-{self.site}-{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteSpec:
-    """One site of an environment: its name (also its region), its number from 1, its role and its components."""
+    """One site of an environment: its name (also its region), its number from 1, its role, its components and hosts."""
 
     name: str
     number: int
@@ -44,6 +69,7 @@ class SiteSpec:
     components: tuple[str, ...]
     wan: ipaddress.IPv4Network
     management_net: ipaddress.IPv4Network
+    hosts: tuple[str, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -52,6 +78,31 @@ class SiteSpec:
     def address(self, host: int) -> str:
         """Address `host` of the site's own /24, which peers reach over the WAN."""
         return str(self.wan.network_address + (self.number << 8) + host)
+
+    @property
+    def host_specs(self) -> tuple[HostSpec, ...]:
+        """The compute hosts of the site."""
+        return tuple(
+            HostSpec(site=self.name, name=name, number=i, address=self.address(_FIRST_HOST - 1 + i))
+            for i, name in enumerate(self.hosts, start=1)
+        )
+
+    @property
+    def every_component(self) -> tuple[str, ...]:
+        """The site's components and those of its hosts, `<host>-<part>`."""
+        parts = [f"{host}-{part}" for part in HOST_PARTS for host in self.hosts]
+        return (*self.components, *parts)
+
+    def host(self, name: str) -> HostSpec:
+        """The host called `name`; raises `errors.BadRequest` that names the hosts there are."""
+        for host in self.host_specs:
+            if host.name == name:
+                return host
+        raise errors.BadRequest(
+            what=f"there is no host {name!r}",
+            where=f"site {self.name}",
+            cause=f"its hosts are {', '.join(self.hosts) or 'none'}",
+        )
 
     @property
     def front(self) -> str:
@@ -95,6 +146,7 @@ class Environment:
     sites: tuple[SiteSpec, ...]
     wan: ipaddress.IPv4Network
     management: ipaddress.IPv4Network
+    external: ipaddress.IPv4Network | None = None
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -117,6 +169,17 @@ class Environment:
     def login_address(self) -> str:
         """Where the one login URL for all sites answers."""
         return str(self.management.network_address + 100)
+
+    @property
+    def observer_address(self) -> str:
+        """Where the observer of the provider network is."""
+        if self.external is None:
+            raise errors.BadRequest(
+                what="there is no provider network",
+                where=f"environment {self.name}",
+                cause="it has no network.external",
+            )
+        return str(self.external.network_address + 250)
 
     def site(self, name: str) -> SiteSpec:
         """The site called `name`; raises `errors.BadRequest` that names the sites there are."""
@@ -178,13 +241,7 @@ def parse(text: str, *, source: str) -> Environment:
     except yaml.YAMLError as error:
         raise errors.BadEnvironment(source=source, cause=f"not YAML: {error}") from error
     fields = _mapping(document, {"name", "description", "network", "sites"}, source, "the document")
-    network = _mapping(fields["network"], {"wan", "management"}, source, "network")
-    wan = _network(network["wan"], 16, source, "network.wan")
-    management = _network(network["management"], 24, source, "network.management")
-    if wan.overlaps(management):
-        raise errors.BadEnvironment(
-            source=source, cause=f"network.wan {wan} and network.management {management} overlap"
-        )
+    wan, management, external = _networks(fields["network"], source)
     entries = fields["sites"]
     if not isinstance(entries, list) or not entries:
         raise errors.BadEnvironment(
@@ -211,20 +268,42 @@ def parse(text: str, *, source: str) -> Environment:
         sites=sites,
         wan=wan,
         management=management,
+        external=external,
     )
 
 
-def _mapping(value: Any, wanted: set[str], source: str, where: str) -> Mapping[str, Any]:
+def _networks(
+    entry: Any, source: str
+) -> tuple[ipaddress.IPv4Network, ipaddress.IPv4Network, ipaddress.IPv4Network | None]:
+    fields = _mapping(entry, {"wan", "management"}, source, "network", optional={"external"})
+    named = {
+        f"network.{name}": _network(value, 16 if name == "wan" else 24, source, f"network.{name}")
+        for name, value in sorted(fields.items(), reverse=True)
+    }
+    for (a, one), (b, other) in itertools.combinations(named.items(), 2):
+        if one.overlaps(other):
+            raise errors.BadEnvironment(source=source, cause=f"{a} {one} and {b} {other} overlap")
+    return named["network.wan"], named["network.management"], named.get("network.external")
+
+
+def _mapping(
+    value: Any,
+    wanted: set[str],
+    source: str,
+    where: str,
+    *,
+    optional: AbstractSet[str] = frozenset(),
+) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise errors.BadEnvironment(source=source, cause=f"{where} must be a mapping")
     if missing := wanted - value.keys():
         raise errors.BadEnvironment(
             source=source, cause=f"{where} lacks {', '.join(sorted(missing))}"
         )
-    if unknown := value.keys() - wanted:
+    if unknown := value.keys() - wanted - optional:
         raise errors.BadEnvironment(
             source=source,
-            cause=f"{where} has unknown {', '.join(sorted(map(str, unknown)))}; known: {', '.join(sorted(wanted))}",
+            cause=f"{where} has unknown {', '.join(sorted(map(str, unknown)))}; known: {', '.join(sorted(wanted | optional))}",
         )
     return value
 
@@ -249,7 +328,7 @@ def _site(
     source: str,
 ) -> SiteSpec:
     where = f"site {number}"
-    fields = _mapping(entry, {"name", "role", "components"}, source, where)
+    fields = _mapping(entry, {"name", "role", "components"}, source, where, optional={"hosts"})
     name = fields["name"]
     if not isinstance(name, str) or not _NAME.match(name):
         raise errors.BadEnvironment(
@@ -277,4 +356,23 @@ def _site(
         components=tuple(components),
         wan=wan,
         management_net=management,
+        hosts=_hosts(fields.get("hosts", []), name, source),
     )
+
+
+def _hosts(entries: Any, site: str, source: str) -> tuple[str, ...]:
+    if not isinstance(entries, list) or not all(
+        isinstance(name, str) and _NAME.match(name) for name in entries
+    ):
+        raise errors.BadEnvironment(
+            source=source,
+            cause=f"site {site}: hosts must be a list of names of 2 to 11 characters a-z, 0-9, first a letter",
+        )
+    if len(entries) > MOST_HOSTS:
+        raise errors.BadEnvironment(
+            source=source,
+            cause=f"site {site}: {len(entries)} hosts; a site has addresses for {MOST_HOSTS}",
+        )
+    if len(set(entries)) < len(entries):
+        raise errors.BadEnvironment(source=source, cause=f"site {site}: a host is listed twice")
+    return tuple(entries)

@@ -26,6 +26,15 @@ class NotReady(IsthmusError):
         )
 
 
+class Refused(IsthmusError):
+    """A service of the lab refused what the lab itself asked of it."""
+
+    def __init__(self, *, what: str, where: str, cause: str) -> None:
+        super().__init__(
+            f"refused: {what}", where=where, cause=cause, next_command="isthmus lab test"
+        )
+
+
 class BadEnvironment(ConfigurationError):
     """An environment file is missing or wrong."""
 

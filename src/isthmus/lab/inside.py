@@ -3,13 +3,18 @@
 A socket belongs to the namespace in which it was made, for ever; so only its making needs to enter the namespace.
 """
 
+import concurrent.futures
 import ctypes
 import http.client
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,31 +28,34 @@ class Answer:
     body: str
 
 
-def connect(namespace: str, host: str, port: int, *, timeout: float) -> socket.socket:
-    """A TCP connection made inside `namespace`; raises OSError like `socket.create_connection`."""
-    made: list[socket.socket | OSError] = []
+def within(namespace: str, work: Callable[[], T]) -> T:
+    """What `work` returns when it is called inside `namespace`; raises what it raises, or OSError without the namespace."""
+    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-    def make() -> None:
+    def enter_and_work() -> None:
         try:
             _enter(namespace)
-            made.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-        except OSError as error:
-            made.append(error)
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
 
     # Only this short-lived thread changes its namespace; the rest of the process stays where it is.
-    thread = threading.Thread(target=make)
+    thread = threading.Thread(target=enter_and_work)
     thread.start()
     thread.join()
-    result = made[0]
-    if isinstance(result, OSError):
-        raise result
-    result.settimeout(timeout)
+    return outcome.result()
+
+
+def connect(namespace: str, host: str, port: int, *, timeout: float) -> socket.socket:
+    """A TCP connection made inside `namespace`; raises OSError like `socket.create_connection`."""
+    made = within(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    made.settimeout(timeout)
     try:
-        result.connect((host, port))
+        made.connect((host, port))
     except OSError:
-        result.close()
+        made.close()
         raise
-    return result
+    return made
 
 
 def get(namespace: str, host: str, port: int, path: str, *, timeout: float) -> Answer:

@@ -11,28 +11,31 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from isthmus.lab import hosts, kernel
 from isthmus.lab.environment import LINKS_SUBNET, Environment, Link, SiteSpec
+from isthmus.lab.names import BRIDGE, LOGIN, OBSERVER, WAN
 from isthmus.lab.running import run
 
-WAN = "isthmus-wan"
-LOGIN = "isthmus-login"
-BRIDGE = "isthmus-mgmt"
 MANAGEMENT = "mgmt"  # the interface of a site on the management network
 TABLE = "isthmus"
 
 # Hosts of a site's /24 that components bind to; see docs/lab.
-HOSTS = (1, 2, 3, 4, *range(10, 20), 21)
+HOSTS = (*range(1, 8), *range(10, 20), 21)
 
-# What the bytes of a link are for, by TCP port. The ports are the lab's own and the same in all sites.
+# What the bytes of a link are for, by port. The ports are the lab's own and the same in all sites.
 TRAFFIC: Mapping[str, tuple[int, ...]] = {
     "identity": (5000,),
     "image": (9292,),
     "sql": (3306, 3307),
     "replication": (3308, 4444, 4567, 4568),
     "health": (8989, 8990),
+    "network": (9696,),
+    "engine": (8991,),
+    "messaging": (5672,),  # a broker serves its own site: nothing may ever be counted here
+    "tunnel": (4789,),
 }
+UDP = frozenset({"tunnel"})  # the kinds that are not TCP
 OTHER = "other"
 
 
@@ -58,7 +61,13 @@ class LinkEnd:
 
 def namespaces(environment: Environment) -> list[str]:
     """Every namespace that the environment needs."""
-    return [WAN, LOGIN, *(site.namespace for site in environment.sites)]
+    return [
+        WAN,
+        LOGIN,
+        *(site.namespace for site in environment.sites),
+        *(host.namespace for site in environment.sites for host in site.host_specs),
+        *([OBSERVER] if environment.external else []),
+    ]
 
 
 def present() -> set[str]:
@@ -69,15 +78,17 @@ def present() -> set[str]:
 
 def create(environment: Environment) -> None:
     """Make all namespaces, links, addresses, routes, counters of the environment that do not exist yet."""
+    existing = present()
     for name in namespaces(environment):
-        if name not in present():
+        if name not in existing:
             run(["ip", "netns", "add", name])
-        _batch(name, ["link set lo up"])
+        kernel.batch(name, ["link set lo up"])
     _management(environment)
     for number, link in enumerate(environment.links):
         _link(environment, number, link)
     for site in environment.sites:
         _site(environment, site)
+    hosts.create(environment)
 
 
 def remove(names: Iterable[str]) -> None:
@@ -94,7 +105,7 @@ def remove_management() -> None:
     To be done before the namespaces go: the kernel takes those apart later, and a port that is still there would stop the
     next `up`.
     """
-    if _has_interface(None, BRIDGE):
+    if kernel.has_interface(None, BRIDGE):
         listed = run(["ip", "-json", "link", "show", "master", BRIDGE]).stdout
         for port in json.loads(listed or "[]"):
             run(["ip", "link", "delete", port["ifname"]], check=False)
@@ -121,7 +132,9 @@ def cut(link: Link, *, receivers: Iterable[SiteSpec]) -> None:
 def heal(link: Link) -> None:
     """Let both directions of `link` pass again."""
     for site in (link.a, link.b):
-        _nft(site.namespace, [f"flush chain netdev {TABLE} fault_{link.peer(site.name).name}"])
+        kernel.nft(
+            site.namespace, [f"flush chain netdev {TABLE} fault_{link.peer(site.name).name}"]
+        )
 
 
 def cut_management(site: SiteSpec) -> None:
@@ -131,7 +144,7 @@ def cut_management(site: SiteSpec) -> None:
 
 def heal_management(site: SiteSpec) -> None:
     """Let the management network of the site pass again."""
-    _nft(site.namespace, [f"flush chain netdev {TABLE} fault_{MANAGEMENT}"])
+    kernel.nft(site.namespace, [f"flush chain netdev {TABLE} fault_{MANAGEMENT}"])
 
 
 def silent_sites(environment: Environment) -> list[str]:
@@ -162,7 +175,7 @@ def traffic(environment: Environment) -> list[Traffic]:
     """The counters of every link by kind of traffic, both directions added."""
     sums: dict[tuple[str, str], list[int]] = {}
     for site in environment.sites:
-        for counter in _listed(site.namespace, "counters", "counter"):
+        for counter in kernel.nft_listed(site.namespace, "counters", "counter"):
             peer, _, kind = str(counter["name"]).partition("_")
             link = environment.link(f"{site.name}-{peer}").name
             total = sums.setdefault((link, kind), [0, 0])
@@ -175,10 +188,10 @@ def traffic(environment: Environment) -> list[Traffic]:
 
 
 def _management(environment: Environment) -> None:
-    if not _has_interface(None, BRIDGE):
+    if not kernel.has_interface(None, BRIDGE):
         run(["ip", "link", "add", BRIDGE, "type", "bridge"])
     prefix = environment.management.prefixlen
-    _batch(
+    kernel.batch(
         None,
         [f"addr replace {environment.host_address}/{prefix} dev {BRIDGE}", f"link set {BRIDGE} up"],
     )
@@ -191,7 +204,7 @@ def _management(environment: Environment) -> None:
 
 
 def _management_port(namespace: str, port: str, address: str, *, isolated: bool) -> None:
-    if not _has_interface(namespace, MANAGEMENT):
+    if not kernel.has_interface(namespace, MANAGEMENT):
         run(
             [
                 "ip",
@@ -209,7 +222,9 @@ def _management_port(namespace: str, port: str, address: str, *, isolated: bool)
         )
     run(["ip", "link", "set", port, "master", BRIDGE, "up"])
     run(["bridge", "link", "set", "dev", port, "isolated", "on" if isolated else "off"])
-    _batch(namespace, [f"addr replace {address} dev {MANAGEMENT}", f"link set {MANAGEMENT} up"])
+    kernel.batch(
+        namespace, [f"addr replace {address} dev {MANAGEMENT}", f"link set {MANAGEMENT} up"]
+    )
 
 
 def _link(environment: Environment, number: int, link: Link) -> None:
@@ -226,17 +241,17 @@ def _link(environment: Environment, number: int, link: Link) -> None:
         )
         for i, (site, port) in enumerate(zip((link.a, link.b), ports, strict=True))
     ]
-    if not _has_interface(WAN, bridge):
-        _batch(WAN, [f"link add {bridge} type bridge", f"link set {bridge} up"])
+    if not kernel.has_interface(WAN, bridge):
+        kernel.batch(WAN, [f"link add {bridge} type bridge", f"link set {bridge} up"])
     for i, (site, peer, port, own, other, mac) in enumerate(ends):
         name = wan_interface(peer.name)
-        if not _has_interface(site.namespace, name):
+        if not kernel.has_interface(site.namespace, name):
             run(
                 f"ip -n {WAN} link add {port} type veth peer name {name}"
                 f" address {mac}:{i:02x} netns {site.namespace}".split()
             )
-            _batch(WAN, [f"link set {port} master {bridge} up"])
-        _batch(
+            kernel.batch(WAN, [f"link set {port} master {bridge} up"])
+        kernel.batch(
             site.namespace,
             [
                 f"addr replace {own}/30 dev {name}",
@@ -257,13 +272,13 @@ def _site(environment: Environment, site: SiteSpec) -> None:
             lines.append(
                 f"route replace {peer.subnet} via {via} dev {wan_interface(peer.name)} src {site.front}"
             )
-    _batch(site.namespace, lines)
+    kernel.batch(site.namespace, lines)
     _counters(environment, site)
 
 
 def _counters(environment: Environment, site: SiteSpec) -> None:
     peers = [link.peer(site.name).name for link in environment.links if link.joins(site.name)]
-    known = {chain["name"] for chain in _listed(site.namespace, "chains", "chain")}
+    known = {chain["name"] for chain in kernel.nft_listed(site.namespace, "chains", "chain")}
     lines = [f"add table netdev {TABLE}"]
     for name in [*peers, MANAGEMENT]:
         if f"fault_{name}" in known:
@@ -273,7 +288,7 @@ def _counters(environment: Environment, site: SiteSpec) -> None:
         lines.append(f"add chain netdev {TABLE} fault_{name} {{ {hook} -10; policy accept; }}")
         if name != MANAGEMENT:
             lines += _count_lines(name, hook)
-    _nft(site.namespace, lines)
+    kernel.nft(site.namespace, lines)
 
 
 def _count_lines(peer: str, hook: str) -> list[str]:
@@ -281,9 +296,12 @@ def _count_lines(peer: str, hook: str) -> list[str]:
     lines += [f"add counter netdev {TABLE} {peer}_{kind}" for kind in (*TRAFFIC, OTHER)]
     for kind, ports in TRAFFIC.items():
         listed = ", ".join(map(str, ports))
+        protocol = "udp" if kind in UDP else "tcp"
+        # A tunnel's port is its destination; the source is different for every flow.
+        sides = ("dport",) if kind in UDP else ("dport", "sport")
         lines += [
-            f"add rule netdev {TABLE} count_{peer} tcp {side} {{ {listed} }} counter name {peer}_{kind} return"
-            for side in ("dport", "sport")
+            f"add rule netdev {TABLE} count_{peer} {protocol} {side} {{ {listed} }} counter name {peer}_{kind} return"
+            for side in sides
         ]
     lines.append(f"add rule netdev {TABLE} count_{peer} counter name {peer}_{OTHER}")
     return lines
@@ -291,7 +309,7 @@ def _count_lines(peer: str, hook: str) -> list[str]:
 
 def _drop(namespace: str, name: str) -> None:
     if name not in _dropping(namespace):
-        _nft(namespace, [f"add rule netdev {TABLE} fault_{name} drop"])
+        kernel.nft(namespace, [f"add rule netdev {TABLE} fault_{name} drop"])
 
 
 def _dropping(namespace: str) -> set[str]:
@@ -301,22 +319,3 @@ def _dropping(namespace: str) -> set[str]:
     )
     chains = {item["rule"]["chain"] for item in listed["nftables"] if "rule" in item}
     return {chain.removeprefix("fault_") for chain in chains if chain.startswith("fault_")}
-
-
-def _listed(namespace: str, what: str, key: str) -> list[dict[str, Any]]:
-    done = run(["nft", "-j", "list", what], namespace=namespace)
-    return [item[key] for item in json.loads(done.stdout)["nftables"] if key in item]
-
-
-def _nft(namespace: str, lines: list[str]) -> None:
-    run(["nft", "-f", "-"], namespace=namespace, stdin="\n".join(lines) + "\n")
-
-
-def _batch(namespace: str | None, lines: list[str]) -> None:
-    where = ["-n", namespace] if namespace else []
-    run(["ip", *where, "-batch", "-"], stdin="\n".join(lines) + "\n")
-
-
-def _has_interface(namespace: str | None, name: str) -> bool:
-    where = ["-n", namespace] if namespace else []
-    return run(["ip", *where, "link", "show", "dev", name], check=False).code == 0

@@ -24,6 +24,16 @@ COMMANDS = {
     "memcached": "memcached",
     "socat": "socat",
 }
+# The same for environments with compute hosts.
+HOST_COMMANDS = {
+    "ethtool": "ethtool",
+    "ovs-vsctl": "openvswitch-switch",
+    "ovs-vswitchd": "openvswitch-switch",
+    "ovsdb-server": "openvswitch-switch",
+    "ping": "iputils-ping",
+    "rabbitmq-server": "rabbitmq-server",
+    "setpriv": "util-linux",
+}
 FILES = {"/usr/lib/galera/libgalera_smm.so": "galera-4"}
 
 ROOM_BYTES = 3 << 30
@@ -33,7 +43,7 @@ NAMESPACE = "isthmus-try"
 def check(root: Path, environment: Environment) -> None:
     """Raise `PrivilegeError` or `errors.BadHost` that names everything that is missing, with the remedy."""
     require_root()
-    if packages := missing_packages():
+    if packages := missing_packages(environment):
         raise errors.BadHost(
             missing=[f"{what}: package {package}" for what, package in packages.items()],
             remedy=f"make setup   (or: apt-get install {' '.join(sorted(set(packages.values())))})",
@@ -66,11 +76,14 @@ def require_root() -> None:
         )
 
 
-def missing_packages() -> dict[str, str]:
-    """What is not installed, with the package that brings it."""
+def missing_packages(environment: Environment) -> dict[str, str]:
+    """What the environment needs and is not installed, with the package that brings it."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    wanted = dict(COMMANDS)
+    if any(site.hosts for site in environment.sites):
+        wanted |= HOST_COMMANDS
     absent = {
-        name: package for name, package in COMMANDS.items() if shutil.which(name, path=path) is None
+        name: package for name, package in wanted.items() if shutil.which(name, path=path) is None
     }
     return absent | {name: package for name, package in FILES.items() if not Path(name).exists()}
 

@@ -1,7 +1,7 @@
 """Fills an empty Keystone database: schema, bootstrap, one region per site, service and demo accounts.
 
 Runs as its own process (`OS_KEYSTONE_CONFIG_DIR` names the configuration) and reads one JSON object on standard input:
-`{"passwords": {"admin", "glance", "demo"}, "regions": {region: {service type: {interface: url}}}}`. One process instead of
+`{"passwords": {"admin", "glance", "demo", ...}, "regions": {region: {service type: {interface: url}}}}`. One process instead of
 `keystone-manage` three times: most of each call is importing Keystone.
 """
 
@@ -17,7 +17,7 @@ from keystone.common import provider_api, sql
 from keystone.common.sql import upgrades
 
 DOMAIN = "default"
-SERVICES = {"identity": "keystone", "image": "glance"}
+SERVICES = {"identity": "keystone", "image": "glance", "network": "neutron"}
 
 api = provider_api.ProviderAPIs
 
@@ -43,8 +43,11 @@ def _bootstrap(password: str) -> bootstrap.Bootstrapper:
 
 
 def _catalog(regions: dict[str, dict[str, dict[str, str]]]) -> None:
+    offered = {kind for kinds in regions.values() for kind in kinds}
     services = {
-        kind: _new(id=uuid.uuid4().hex, type=kind, name=name) for kind, name in SERVICES.items()
+        kind: _new(id=uuid.uuid4().hex, type=kind, name=name)
+        for kind, name in SERVICES.items()
+        if kind in offered
     }
     for service in services.values():
         api.catalog_api.create_service(service["id"], dict(service))
@@ -63,16 +66,30 @@ def _catalog(regions: dict[str, dict[str, dict[str, str]]]) -> None:
 
 
 def _accounts(passwords: dict[str, str], boot: bootstrap.Bootstrapper) -> None:
-    """Project `service` with the user of the image service, project `demo` with user `demo`."""
-    _account("glance", "service", passwords["glance"], boot.service_role_id)
-    _account("demo", "demo", passwords["demo"], boot.member_role_id)
+    """Project `service` with the users of the services, project `demo` with user `demo`."""
+    service, demo = _project("service"), _project("demo")
+    roles = {
+        "glance": (service, [boot.service_role_id]),
+        "neutron": (service, [boot.service_role_id]),
+        # The engine acts for operators in every project of its site's Neutron.
+        "isthmus": (service, [boot.service_role_id, boot.admin_role_id]),
+        "demo": (demo, [boot.member_role_id]),
+    }
+    for user, (project, role_ids) in roles.items():
+        if user in passwords:
+            _account(user, project, passwords[user], role_ids)
 
 
-def _account(user: str, project: str, password: str, role: str) -> None:
+def _project(name: str) -> str:
     project_id = uuid.uuid4().hex
-    api.resource_api.create_project(project_id, _new(id=project_id, name=project, domain_id=DOMAIN))
+    api.resource_api.create_project(project_id, _new(id=project_id, name=name, domain_id=DOMAIN))
+    return project_id
+
+
+def _account(user: str, project: str, password: str, roles: list[str]) -> None:
     made = api.identity_api.create_user(_new(name=user, domain_id=DOMAIN, password=password))
-    api.assignment_api.add_role_to_user_and_project(made["id"], project_id, role)
+    for role in roles:
+        api.assignment_api.add_role_to_user_and_project(made["id"], project, role)
 
 
 def _new(**fields: Any) -> dict[str, Any]:

@@ -1,20 +1,20 @@
 """Makes a template: real daemons in a namespace of their own, real migrations, then a clean stop and a rename."""
 
 import base64
-import hashlib
 import json
 import os
 import pwd
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from isthmus.identity import config, schema
-from isthmus.lab import errors, network, processes, templates
+from isthmus.lab import network, processes, template_network, templates
 from isthmus.lab.components import mariadb
 from isthmus.lab.components.base import Context, copy_tree, python, script
+from isthmus.lab.components.mariadb import sql_user
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.home import Home, replace
 from isthmus.lab.running import run
@@ -129,7 +129,7 @@ def _identity(
     )
     with _timed("identity database", progress):
         _start(context, cnf, partial / "identity", "--wsrep-new-cluster")
-        for statement in _identity_sql(secrets):
+        for statement in _identity_sql(environment, secrets):
             mariadb.query(context, statement)
     with _timed("Keystone's schema and first objects", progress):
         _seed(context, environment, secrets)
@@ -151,7 +151,7 @@ def _local(
     )
     with _timed("local database", progress):
         _start(context, cnf, partial / "local")
-        for statement in _local_sql(secrets):
+        for statement in _local_sql(environment, secrets):
             mariadb.query(context, statement)
     with _timed("Glance's schema", progress):
         url = f"mysql+pymysql://glance:{secrets['glance-database']}@localhost/glance"
@@ -170,6 +170,9 @@ def _local(
             timeout=_SEED_DEADLINE,
             env=processes.clean_environment(),
         )
+    if template_network.wanted(environment):
+        with _timed("Neutron's schema", progress):
+            template_network.migrate(context, secrets, timeout=_SEED_DEADLINE)
     _finish(context, partial / "local")
 
 
@@ -213,21 +216,12 @@ def _seed(context: Context, environment: Environment, secrets: Mapping[str, str]
         }
     )
     context.write("keystone/keystone.conf", conf)
+    accounts = ["admin", "glance", "demo"]
+    if template_network.wanted(environment):
+        accounts += template_network.ACCOUNTS
     request = {
-        "passwords": {name: secrets[name] for name in ("admin", "glance", "demo")},
-        "regions": {
-            site.name: {
-                "identity": {
-                    "public": f"http://{site.management}:{config.IDENTITY_PORT}/v3",
-                    "internal": f"http://{site.front}:{config.IDENTITY_PORT}/v3",
-                },
-                "image": {
-                    "public": f"http://{site.management}:{config.IMAGE_PORT}",
-                    "internal": f"http://{site.front}:{config.IMAGE_PORT}",
-                },
-            }
-            for site in environment.sites
-        },
+        "passwords": {name: secrets[name] for name in accounts},
+        "regions": {site.name: _endpoints(site) for site in environment.sites},
     }
     run(
         [python(), "-m", "isthmus.lab.seed_identity"],
@@ -237,50 +231,54 @@ def _seed(context: Context, environment: Environment, secrets: Mapping[str, str]
     )
 
 
-def _identity_sql(secrets: Mapping[str, str]) -> list[str]:
+def _endpoints(site: SiteSpec) -> dict[str, dict[str, str]]:
+    """The catalog of one region: service type -> interface -> URL."""
+    paths = {"identity": (config.IDENTITY_PORT, "/v3"), "image": (config.IMAGE_PORT, "")}
+    if templates.NETWORK in site.components:
+        paths["network"] = (config.NETWORK_PORT, "")
+    return {
+        kind: {
+            "public": f"http://{site.management}:{port}{path}",
+            "internal": f"http://{site.front}:{port}{path}",
+        }
+        for kind, (port, path) in paths.items()
+    }
+
+
+def _identity_sql(environment: Environment, secrets: Mapping[str, str]) -> list[str]:
     return [
         "CREATE DATABASE keystone CHARACTER SET utf8mb4",
         *schema.STATEMENTS,
-        _user("keystone", secrets["keystone"]),
+        sql_user("keystone", secrets["keystone"]),
         "GRANT ALL ON keystone.* TO keystone@'%'",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON isthmus_identity.* TO keystone@'%'",
-        _user("repl", secrets["replication"]),
+        sql_user("repl", secrets["replication"]),
         *schema.replication_grants("repl"),
-        _user("agent", secrets["agent"]),
+        sql_user("agent", secrets["agent"]),
         *schema.agent_grants("agent"),
-        _user("sst", secrets["sst"], host="localhost"),
+        sql_user("sst", secrets["sst"], host="localhost"),
         "GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.* TO sst@localhost",
         # HAProxy's handshake check logs in without a password and without any right.
         "CREATE USER haproxy@'%'",
+        *(template_network.identity_sql(secrets) if template_network.wanted(environment) else []),
     ]
 
 
-def _local_sql(secrets: Mapping[str, str]) -> list[str]:
+def _local_sql(environment: Environment, secrets: Mapping[str, str]) -> list[str]:
     return [
         "CREATE DATABASE glance CHARACTER SET utf8mb4",
-        _user("glance", secrets["glance-database"]),
+        sql_user("glance", secrets["glance-database"]),
         "GRANT ALL ON glance.* TO glance@'%'",
+        *(template_network.local_sql(secrets) if template_network.wanted(environment) else []),
     ]
 
 
-def _user(name: str, password: str, host: str = "%") -> str:
-    if not password.isalnum():
-        raise errors.BadHost(
-            missing=["a generated password has a character that SQL would need quoted"],
-            remedy="report it",
-        )
-    # The statement stays in the binary log, which replicas and backups read: it holds the hash that the server would store.
-    inner = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
-    stored = hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
-    return f"CREATE USER {name}@'{host}' IDENTIFIED BY PASSWORD '*{stored}'"
-
-
-def prune(home: Home, keep: str) -> None:
+def prune(home: Home, keep: Set[str]) -> None:
     """Drop half-made templates and all but `keep`: an upgrade makes the old ones useless."""
     if not home.templates.is_dir():
         return
     for path in home.templates.iterdir():
-        if path.name != keep:
+        if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,11 +1,12 @@
 """Templates: databases made once per machine and copied for every lab.
 
 Schema migrations take most of a cold start. A template holds a bootstrapped identity data directory (Galera position
-included, so that the second node and the replicas join without a state transfer), a data directory with Glance's
-schema, and the secrets that are baked into both. It is made for one set of sites and one set of package versions;
-another combination gets another template. Mode 0700: it holds password hashes and secrets.
+included, so that the second node and the replicas join without a state transfer), a data directory with the schemas of
+Glance and, where an environment has it, Neutron, and the secrets that are baked into both. It is made for one set of sites
+and one set of package versions; another combination gets another template. Mode 0700: it holds password hashes and secrets.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.resources
@@ -17,8 +18,16 @@ from pathlib import Path
 from isthmus.lab.environment import Environment
 from isthmus.lab.running import run
 
-_FORMAT = 1
-SECRETS = ("keystone", "glance-database", "replication", "agent", "sst", "admin", "glance", "demo")
+_FORMAT = 2
+SECRETS = (
+    *("keystone", "glance-database", "replication", "agent", "sst", "admin", "glance", "demo"),
+    # What an environment with networks has besides: accounts, databases, the message bus, the word that engines and hosts share.
+    *("neutron", "neutron-database", "isthmus", "engine-database", "messaging", "engines"),
+)
+
+# The component whose presence makes an environment one with networks.
+NETWORK = "neutron"
+
 _SEEDS = (
     "seed_identity.py",
     "template_build.py",
@@ -26,6 +35,9 @@ _SEEDS = (
     "../identity/schema.py",
     "../identity/config.py",
 )
+
+# What the databases of an environment with networks are made from besides; those that are there.
+_NETWORK_SEEDS = ("template_network.py", "../network/schema.py", "../plugins/neutron/db")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +75,29 @@ def load(path: Path) -> Template | None:
 
 def key(environment: Environment) -> str:
     """Names the template that fits: changes with the environment, the packages and the programs that make it."""
-    folder = importlib.resources.files("isthmus.lab")
+    folder = Path(str(importlib.resources.files("isthmus.lab")))
     parts = [
         str(_FORMAT),
         *(f"{site.name} {site.role} {site.front} {site.management}" for site in environment.sites),
-        run(["mariadbd", "--version"]).stdout,
+        _mariadb_version(),
         *(importlib.metadata.version(name) for name in ("keystone", "glance")),
-        *(folder.joinpath(name).read_text() for name in _SEEDS),
+        *((folder / name).read_text() for name in _SEEDS),
     ]
+    if networked := [site.name for site in environment.sites if NETWORK in site.components]:
+        parts += [*networked, importlib.metadata.version("neutron")]
+        parts += [text for name in _NETWORK_SEEDS for text in _texts(folder / name)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _mariadb_version() -> str:
+    return run(["mariadbd", "--version"]).stdout
+
+
+def _texts(path: Path) -> list[str]:
+    """The Python sources at or below `path`, in a fixed order."""
+    found = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    return [source.read_text() for source in found]
 
 
 def new_secrets() -> dict[str, str]:

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from isthmus.lab import errors, network
+from isthmus.lab import errors, names
 from isthmus.lab.components import registry
 from isthmus.lab.components.base import Component, Context
 from isthmus.lab.environment import Environment, Role, SiteSpec
@@ -38,7 +38,7 @@ class Outside(SiteSpec):
 
     @property
     def namespace(self) -> str:
-        return network.LOGIN
+        return names.LOGIN
 
 
 def of(home: Home, environment: Environment, template: Template) -> dict[str, Unit]:
@@ -53,11 +53,12 @@ def of(home: Home, environment: Environment, template: Template) -> dict[str, Un
     )
     units = {}
     for site in (*environment.sites, outside):
-        for name in site.components:
+        for name in site.every_component:
             context = Context(
                 home=home, environment=environment, site=site, template=template, name=name
             )
-            units[context.unit] = Unit(component=registry.find(environment, name), context=context)
+            component = registry.find(environment, site, name)
+            units[context.unit] = Unit(component=component, context=context)
     check(environment, {name: unit.needs for name, unit in units.items()})
     return units
 
@@ -91,14 +92,25 @@ def startable(
 
 
 def select(units: Mapping[str, Unit], target: str) -> list[Unit]:
-    """Units of `SITE` or `SITE/component`; raises `errors.BadRequest` that lists what there is."""
+    """Units of `SITE`, `SITE/component` or `SITE/host`; raises `errors.BadRequest` that lists what there is."""
     found = [
-        unit for name, unit in units.items() if name == target or name.startswith(f"{target}/")
+        unit
+        for name, unit in units.items()
+        if name == target or name.startswith(f"{target}/") or _is_host(unit, target)
     ]
     if not found:
         raise errors.BadRequest(
-            what=f"there is no site or component {target!r}",
+            what=f"there is no site, component or host {target!r}",
             where="the lab",
             cause=f"it has {', '.join(units)}",
         )
     return found
+
+
+def _is_host(unit: Unit, target: str) -> bool:
+    """Whether `target` is the compute host that the unit runs on."""
+    site = unit.context.site
+    return any(
+        target == f"{site.name}/{host}" and unit.context.name.startswith(f"{host}-")
+        for host in site.hosts
+    )

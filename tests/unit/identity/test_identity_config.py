@@ -81,10 +81,10 @@ def test_a_writer_node_keeps_one_stream_for_all_replicas_and_reads_without_quoru
     assert conf["max_connections"] == "120"
 
 
-def test_a_replica_is_read_only_and_takes_the_identity_databases_alone() -> None:
+def test_a_replica_is_read_only_and_takes_what_all_sites_share_and_nothing_else() -> None:
     text = config.mariadb_replica(address="10.99.3.11", server_id=1030, directory="/db", sizing={})
     filters = [line.split("=")[1].strip() for line in text.splitlines() if "wild_do_table" in line]
-    assert filters == ["keystone.%", "isthmus_identity.%"]
+    assert filters == ["keystone.%", "isthmus_identity.%", "isthmus_network.%"]
     assert parsed(text)["mariadbd"]["read_only"] == "ON"
 
 

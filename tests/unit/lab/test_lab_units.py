@@ -7,14 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.lab import environment, errors, home, templates, units
+from isthmus.lab.components import registry
 
 TRIAL = environment.load("identity")[1]
+NETWORKED = environment.load("network")[1]
 
 
-def every() -> dict[str, units.Unit]:
+def every(trial: environment.Environment = TRIAL) -> dict[str, units.Unit]:
     place = home.Home(root=pathlib.Path("/nowhere"))
     template = templates.Template(path=pathlib.Path("/nowhere/template"), gtid="100-100-1")
-    return units.of(place, TRIAL, template)
+    return units.of(place, trial, template)
 
 
 def test_every_component_of_every_site_is_a_unit_and_the_login_url_too() -> None:
@@ -50,6 +52,19 @@ def test_an_unknown_target_lists_what_there_is() -> None:
 
 def test_a_site_selects_its_units_and_no_other_sites() -> None:
     assert {unit.name.partition("/")[0] for unit in units.select(every(), "paris")} == {"paris"}
+
+
+def test_a_host_is_its_units_and_no_other_hosts() -> None:
+    found = every(NETWORKED)
+    names = {unit.name for unit in units.select(found, "lyon/compute1")}
+    assert names >= {"lyon/compute1-ovs", "lyon/compute1-l2"}
+    assert all(name.startswith("lyon/compute1-") for name in names)
+    assert "lyon/compute1-ovs" in found["lyon/compute1-l2"].needs
+
+
+def test_a_host_part_is_known_only_where_the_host_is() -> None:
+    with pytest.raises(errors.BadEnvironment, match="unknown component 'compute1-ovs'"):
+        registry.find(NETWORKED, NETWORKED.site("madrid"), "compute1-ovs")
 
 
 @st.composite

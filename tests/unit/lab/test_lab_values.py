@@ -151,7 +151,15 @@ def test_without_root_the_lab_says_what_works_without_it(
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(preflight.COMMANDS, "no-such-daemon", "no-such-package")
-    assert preflight.missing_packages()["no-such-daemon"] == "no-such-package"
+    wanted = environment.load("identity")[1]
+    assert preflight.missing_packages(wanted)["no-such-daemon"] == "no-such-package"
+
+
+def test_only_an_environment_with_hosts_needs_a_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(preflight.HOST_COMMANDS, "no-such-switch", "no-such-package")
+    identity, networked = (environment.load(name)[1] for name in ("identity", "network"))
+    assert "no-such-switch" not in preflight.missing_packages(identity)
+    assert preflight.missing_packages(networked)["no-such-switch"] == "no-such-package"
 
 
 def test_after_a_failed_step_the_rest_is_not_run() -> None:

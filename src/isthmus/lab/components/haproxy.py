@@ -2,17 +2,22 @@
 
 from isthmus.identity import balancing, config
 from isthmus.lab import errors, inside
-from isthmus.lab.components import glance, identity_db, keystone, replica
+from isthmus.lab.components import glance, identity_db, keystone, neutron, replica
 from isthmus.lab.components.base import Component, Context
 from isthmus.lab.environment import Role
 from isthmus.lab.running import run
+
+NAME = "haproxy"
 
 
 class Haproxy(Component):
     """The front of one site."""
 
     def needs(self, context: Context) -> list[str]:
-        return [f"{context.site.name}/{name}" for name in (keystone.NAME, glance.NAME)]
+        behind = [keystone.NAME, glance.NAME]
+        if _has_network(context):
+            behind.append(neutron.NAME)
+        return [f"{context.site.name}/{name}" for name in behind]
 
     def start(self, context: Context) -> None:
         site, environment = context.site, context.environment
@@ -26,6 +31,7 @@ class Haproxy(Component):
             local_databases=local_databases(context),
             writers={w.name: (identity_db.address(w), w.front) for w in environment.writers},
             stats_socket=str(context.directory / "stats.sock"),
+            network_address=site.address(neutron.HOST) if _has_network(context) else None,
         )
         _run(context, text)
         context.wait(None, lambda: _front_missing(context))
@@ -35,15 +41,22 @@ class Haproxy(Component):
             raise errors.NotReady(
                 what="the front does not pass requests", where=context.unit, cause=missing
             )
-        return "identity and image answer through the front"
+        kinds = "identity, image and network" if _has_network(context) else "identity and image"
+        return f"{kinds} answer through the front"
 
 
 def _front_missing(context: Context) -> str | None:
     """The local services must answer through the front: a peer's Keystone standing in is not enough for a test."""
     site = context.site
-    return inside.missing(site.namespace, site.front, config.HEALTH_PORT, "/v3") or inside.missing(
-        site.namespace, site.front, config.IMAGE_PORT, "/healthcheck"
-    )
+    asked = [(config.HEALTH_PORT, "/v3"), (config.IMAGE_PORT, "/healthcheck")]
+    if _has_network(context):
+        asked.append((config.NETWORK_PORT, "/healthcheck"))
+    missing = (inside.missing(site.namespace, site.front, port, path) for port, path in asked)
+    return next(filter(None, missing), None)
+
+
+def _has_network(context: Context) -> bool:
+    return neutron.NAME in context.site.components
 
 
 class Login(Component):

@@ -21,8 +21,10 @@ def queue(context: Context) -> Path:
     return context.directory / "queue.sqlite"
 
 
-def gunicorn(application: str, *, address: str, port: int, workers: int, threads: int) -> str:
-    """gunicorn.conf.py: loads the application once and forks, which halves the CPU of a start.
+def gunicorn(
+    application: str, *, address: str, port: int, workers: int, threads: int, preload: bool = True
+) -> str:
+    """gunicorn.conf.py: with `preload`, loads the application once and forks, which halves the CPU of a start.
 
     The file is found in the working directory and names the application, because Keystone would take
     gunicorn's command line for its own.
@@ -34,7 +36,7 @@ def gunicorn(application: str, *, address: str, port: int, workers: int, threads
             f"workers = {workers}",
             f"threads = {threads}",
             "worker_class = 'gthread'",
-            "preload_app = True",
+            f"preload_app = {preload}",
             "timeout = 120",
             "graceful_timeout = 5",
             # HAProxy opens a connection per request; an idle one kept open here would only race with its end.

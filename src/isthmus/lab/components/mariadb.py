@@ -1,5 +1,6 @@
 """What the MariaDB components share: data directory from the template, start, SQL over the local socket."""
 
+import hashlib
 import os
 import pwd
 import re
@@ -124,6 +125,19 @@ def recovered_position(context: Context) -> str:
             cause=f"see {log}",
         )
     return str(found[-1])
+
+
+def sql_user(name: str, password: str, host: str = "%") -> str:
+    """The statement that makes a database user; it holds the hash of the password, not the password."""
+    if not password.isalnum():
+        raise errors.BadHost(
+            missing=["a generated password has a character that SQL would need quoted"],
+            remedy="report it",
+        )
+    # The statement stays in the binary log, which replicas and backups read: it holds the hash that the server would store.
+    inner = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    stored = hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
+    return f"CREATE USER {name}@'{host}' IDENTIFIED BY PASSWORD '*{stored}'"
 
 
 def _give_to_mysql(path: Path) -> None:

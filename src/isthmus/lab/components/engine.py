@@ -1,0 +1,91 @@
+"""The engine of one site: keeps the site's Neutron in step with what is declared and with the peers."""
+
+import json
+
+from isthmus.identity import config
+from isthmus.lab import errors, inside
+from isthmus.lab.components import haproxy, host_agent, neutron, neutron_config, rabbitmq
+from isthmus.lab.components.base import Component, Context, script
+from isthmus.lab.environment import PHYSICAL_NETWORK, SiteSpec
+
+NAME = "engine"
+HOST = 7
+
+_TUNNEL_OVERHEAD = 50  # VXLAN over IPv4
+
+
+def address(site: SiteSpec) -> str:
+    """Where the site's engine answers its peers."""
+    return site.address(HOST)
+
+
+class Engine(Component):
+    def needs(self, context: Context) -> list[str]:
+        return [f"{context.site.name}/{haproxy.NAME}"]
+
+    def start(self, context: Context) -> None:
+        context.directory.mkdir(parents=True, exist_ok=True)
+        (context.directory / "state").mkdir(mode=0o700, exist_ok=True)
+        path = context.write("engine.yaml", json.dumps(_configuration(context), indent=1))
+        daemon = context.spawn([script("isthmus-engine"), "--config", str(path)])
+        context.wait(daemon, lambda: _missing(context))
+
+    def test(self, context: Context) -> str:
+        if missing := _missing(context):
+            raise errors.NotReady(
+                what="the engine does not answer", where=context.unit, cause=missing
+            )
+        return "answers its health check"
+
+
+def _missing(context: Context) -> str | None:
+    return inside.missing(
+        context.site.namespace, address(context.site), config.ENGINE_PORT, "/healthcheck"
+    )
+
+
+def _configuration(context: Context) -> dict[str, object]:
+    """engine.yaml; a site without Neutron is a witness and gets no message bus."""
+    site = context.site
+    peers = [peer for peer in context.environment.sites if peer != site and NAME in peer.components]
+    document: dict[str, object] = {
+        "site": site.name,
+        "listen": [
+            f"{address(site)}:{config.ENGINE_PORT}",
+            f"{site.management}:{config.ENGINE_PORT}",
+        ],
+        "peers": {peer.name: f"http://{address(peer)}:{config.ENGINE_PORT}" for peer in peers},
+        "database": {
+            "reader": f"{site.front}:{config.READER_PORT}",
+            "writer": f"{site.front}:{config.WRITER_PORT}",
+            "user": "engine",
+            "password_file": _secret(context, "database.password", "engine-database"),
+        },
+        "identity": {
+            "auth_url": f"http://{site.front}:{config.IDENTITY_PORT}/v3",
+            "username": "isthmus",
+            "password_file": _secret(context, "identity.password", "isthmus"),
+            "project_name": "service",
+            "user_domain_id": "default",
+            "project_domain_id": "default",
+        },
+        "secret_file": _secret(context, "secret", host_agent.SIGNING),
+        "hosts": {
+            host.name: f"http://{host_agent.endpoint(host.address)}" for host in site.host_specs
+        },
+        "networks": {
+            "vni_range": list(neutron_config.STRETCHED_VNIS),
+            "physical_network": PHYSICAL_NETWORK,
+            "tunnel_overhead": _TUNNEL_OVERHEAD,
+            "underlay_mtu": neutron_config.OVERLAY_MTU_OF,
+        },
+        "state": str(context.directory / "state"),
+    }
+    if neutron.NAME in site.components:
+        url = context.write("messaging.url", rabbitmq.url(context))
+        document["messaging"] = {"url_file": str(url)}
+    return document
+
+
+def _secret(context: Context, name: str, secret: str) -> str:
+    return str(context.write(name, context.template.secret(secret)))

@@ -1,0 +1,60 @@
+"""The product's agent on one compute host: `HOST-agent`. It reports what the switch holds, probes, and holds service addresses."""
+
+import json
+
+from isthmus.identity import config
+from isthmus.lab import errors, inside
+from isthmus.lab.components import host as hosting
+from isthmus.lab.components.base import Context, script
+from isthmus.lab.components.host import EXTERNAL, INTEGRATION, TUNNEL, HostComponent
+
+PART = "agent"
+SIGNING = "engines"  # the template's secret with which engines and host agents sign
+
+
+class HostAgent(HostComponent):
+    def needs(self, context: Context) -> list[str]:
+        return [hosting.unit(context, hosting.SWITCH)]
+
+    def start(self, context: Context) -> None:
+        secret = context.write("secret", context.template.secret(SIGNING))
+        (context.directory / "state").mkdir(mode=0o700, exist_ok=True)
+        document = _configuration(context, str(secret))
+        path = context.write("agent.yaml", json.dumps(document, indent=1))
+        daemon = self.spawn(context, [script("isthmus-agent"), "--config", str(path)])
+        context.wait(daemon, lambda: _missing(context))
+
+    def test(self, context: Context) -> str:
+        if missing := _missing(context):
+            raise errors.NotReady(
+                what="the host's agent does not answer", where=context.unit, cause=missing
+            )
+        return "answers its health check"
+
+
+def endpoint(address: str) -> str:
+    """Where the agent of the host at `address` answers."""
+    return f"{address}:{config.HOST_AGENT_PORT}"
+
+
+def _missing(context: Context) -> str | None:
+    host = hosting.of(context)
+    # From the site, as the engine reaches it.
+    return inside.missing(
+        context.site.namespace, host.address, config.HOST_AGENT_PORT, "/healthcheck"
+    )
+
+
+def _configuration(context: Context, secret: str) -> dict[str, object]:
+    host = hosting.of(context)
+    return {
+        "kind": "host",
+        "site": context.site.name,
+        "host": host.name,
+        "listen": [endpoint(host.address)],
+        "secret_file": secret,
+        "ovsdb": hosting.ovsdb(context),
+        "ovs_run": str(hosting.switch_directory(context)),
+        "bridges": {"integration": INTEGRATION, "tunnel": TUNNEL, "external": EXTERNAL},
+        "state": str(context.directory / "state"),
+    }

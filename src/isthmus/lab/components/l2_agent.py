@@ -1,0 +1,83 @@
+"""Neutron's Open vSwitch agent of one compute host: `HOST-l2`."""
+
+from isthmus.lab import errors, processes
+from isthmus.lab.components import host as hosting
+from isthmus.lab.components import local_db, mariadb, neutron, neutron_config, ovs, rabbitmq
+from isthmus.lab.components.base import Context, script
+from isthmus.lab.components.host import EXTERNAL, INTEGRATION, TUNNEL, HostComponent
+from isthmus.lab.running import run
+
+PART = "l2"
+
+# Two busy cores start four of them at once, each with its privileged helpers: a minute of computing.
+_DEADLINE = 180.0
+
+_ROW = (
+    "SELECT heartbeat_timestamp >= UTC_TIMESTAMP() - INTERVAL %s SECOND AS fresh FROM neutron.agents"
+    " WHERE host = %s AND agent_type = 'Open vSwitch agent'"
+)
+
+
+class L2Agent(HostComponent):
+    def needs(self, context: Context) -> list[str]:
+        site = context.site.name
+        return [
+            hosting.unit(context, hosting.SWITCH),
+            f"{site}/{neutron.NAME}",
+            f"{site}/{neutron.RPC}",
+        ]
+
+    def start(self, context: Context) -> None:
+        context.directory.mkdir(parents=True, exist_ok=True)
+        path = context.directory / "agent.ini"
+        text = neutron_config.agent(
+            host=hosting.of(context),
+            transport=rabbitmq.url(context),
+            directory=str(context.directory),
+            path=str(path),
+            ovsdb=hosting.ovsdb(context),
+            privsep_helper=script("privsep-helper"),
+            log_file=str(context.home.log(f"{context.unit}-service")),
+            external_bridge=EXTERNAL if context.environment.external else None,
+        )
+        context.write(path.name, text)
+        began = processes.uptime()
+        daemon = self.spawn(
+            context, [script("neutron-openvswitch-agent"), "--config-file", str(path)]
+        )
+        context.wait(daemon, lambda: _unready(context, began), deadline=_DEADLINE)
+
+    def test(self, context: Context) -> str:
+        began = min((p.started for p in context.processes()), default=processes.uptime())
+        if missing := _unready(context, began):
+            raise errors.NotReady(
+                what="the agent does not program the switch", where=context.unit, cause=missing
+            )
+        flows = run(
+            ["ovs-ofctl", "-O", "OpenFlow13", "dump-flows", _management(context, TUNNEL)]
+        ).stdout.count("cookie=")
+        return f"reports to Neutron and has programmed {flows} flows into {TUNNEL}"
+
+    def stop(self, context: Context) -> None:
+        """SIGTERM does not end it, and a second agent beside it never gets its listener."""
+        processes.kill(context.home.lab, units=[context.unit])
+
+
+def _management(context: Context, bridge: str) -> str:
+    return f"unix:{hosting.switch_directory(context)}/{bridge}.mgmt"
+
+
+def _unready(context: Context, began: float) -> str | None:
+    """None if the agent has reported since `began` (seconds since boot) and holds its bridges."""
+    age = max(1, int(processes.uptime() - began))
+    host = hosting.of(context).name
+    rows = mariadb.query(context.of(context.site, local_db.NAME), _ROW, (age, host))
+    if not rows or not rows[0]["fresh"]:
+        return "it has not reported to Neutron"
+    for bridge in (INTEGRATION, TUNNEL):
+        held = ovs.vsctl(
+            context, "--if-exists", "--columns=is_connected", "list", "Controller", bridge
+        )
+        if "true" not in held:
+            return f"it does not hold {bridge}"
+    return None
