@@ -14,7 +14,7 @@ import fastapi
 from fastapi import responses
 
 from isthmus import errors
-from isthmus.agent.host import core, pinging, plugging
+from isthmus.agent.host import core, pinging, plugging, underlay
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def _probes(agent: core.HostAgent) -> fastapi.APIRouter:
     def _remove(probe_id: str) -> None:
         agent.probes.remove(agent.probes.find(probe_id).spec.id)
 
-    @router.post("/underlay/ping")
-    def _underlay(order: pinging.Order) -> dict[str, Any]:
-        return {"results": pinging.ping(order)}
+    @router.post("/underlay")
+    def _underlay(question: underlay.Question) -> dict[str, Any]:
+        return {"ways": underlay.look(question)}
 
     return router
 

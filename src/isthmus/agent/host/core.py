@@ -50,13 +50,13 @@ class HostAgent:
         """The host's end of the tunnels, as far as it is known without asking the switch."""
         return str(self.settings.vtep or self.settings.addresses[0][0])
 
-    def fdb(self) -> dict[str, Any]:
-        """The document of `GET /fdb`."""
+    def fdb(self, vni: int | None = None) -> dict[str, Any]:
+        """The document of `GET /fdb`, with `?vni=` of one network only."""
         tunnel = self.settings.bridges.tunnel
         # Tunnels first: an entry that is newer than the list of tunnels shows its port's number.
         interfaces = self.switch.interfaces(tunnel)
         held = fdb.assemble(self.switch.flows(tunnel), interfaces, vtep=self.vtep)
-        return {**self._stamp(), **held.document()}
+        return {**self._stamp(), "connected": self.switch.controlled(), **held.document(vni)}
 
     def ports(self) -> dict[str, Any]:
         """The document of `GET /ports`."""

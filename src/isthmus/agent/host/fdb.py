@@ -40,9 +40,10 @@ class Fdb:
     tunnels: Mapping[str, int]
     local: str | None
 
-    def document(self) -> dict[str, Any]:
-        """As `GET /fdb` tells it."""
-        networks = {str(vni): vars(entries) for vni, entries in sorted(self.networks.items())}
+    def document(self, vni: int | None = None) -> dict[str, Any]:
+        """As `GET /fdb` tells it, of all networks or of one."""
+        wanted = {key: each for key, each in self.networks.items() if vni in (None, key)}
+        networks = {str(key): vars(entries) for key, entries in sorted(wanted.items())}
         return {"vtep": self.local, "tunnels": dict(self.tunnels), "networks": networks}
 
 

@@ -53,6 +53,12 @@ class Switch:
         columns = ",".join(ovsdb.PORT_COLUMNS.split())
         return ovsdb.ports(self.vsctl("--format=json", f"--columns={columns}", "list", "Port"))
 
+    def controlled(self) -> bool | None:
+        """Whether a controller (Neutron's agent) is connected now; None where none is set."""
+        text = self.vsctl("--format=json", "--columns=is_connected", "list", "Controller")
+        states = [bool(row["is_connected"]) for row in ovsdb.rows(text)]
+        return any(states) if states else None
+
     def vsctl(self, *words: str) -> str:
         """What `ovs-vsctl` prints. It does not wait for the daemon to do what the database says."""
         return running.run(["ovs-vsctl", f"--db={self.database}", "--no-wait", *words])
