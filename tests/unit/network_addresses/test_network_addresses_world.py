@@ -331,10 +331,12 @@ def test_no_two_places_ever_answer_for_an_address_at_the_same_instant(
 
 def test_the_world_is_one_in_which_the_address_moves_again_and_again() -> None:
     """Else the attack would prove nothing."""
-    storm = world(STORM, 2, [1.0] * len(CLOCKS))
-    storm.run()
-    assert set(storm.held) == set(PLACES)
-    assert len(storm.held) > 3
+    moves = 0
+    for seed in range(5):
+        storm = world(STORM, seed, [1.0] * len(CLOCKS))
+        storm.run()
+        moves += len(storm.held)
+    assert moves >= 12
 
 
 def test_in_calm_weather_a_holder_keeps_the_address_until_it_passes_it_on() -> None:
