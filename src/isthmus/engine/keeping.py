@@ -1,0 +1,407 @@
+"""The thread that keeps one network right in the own site.
+
+It exists so that a network with a thousand ports to create holds up no other network, and a site that
+does not answer none at all: looking is done by the observers' threads, which put what they saw into
+this one's inbox. Two ways lead to the same decision: a *round* compares everything, now and then and
+when something may have been missed; the *quick* way compares only the ports that somebody poked
+about, at once. Whatever is decided is decided by `isthmus.network.reconciling`; when rounds are due,
+by `isthmus.engine.rounds`. Nothing is kept on disk: a keeper that was killed begins with a round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from isthmus.engine import rounds
+from isthmus.engine.config import Timing
+from isthmus.engine.looks import Memory
+from isthmus.engine.observing import Observer, Seen
+from isthmus.engine.reports import Lag, Report, left_undone
+from isthmus.engine.rounds import End
+from isthmus.network import neutrons, partition, reconciling
+from isthmus.network.actions import Action
+from isthmus.network.declarations import StretchedNetwork
+from isthmus.network.findings import Finding
+from isthmus.network.neutrons import Outcome, Result
+from isthmus.network.views import Origin, SiteView
+
+LOG = logging.getLogger(__name__)
+
+AT_ONCE = 50
+"""Actions on ports between two looks into the inbox. A port costs Neutron about a quarter of a
+second, and somebody waits for the port that was just poked about."""
+
+JITTER = 0.2
+"""Largest random part of the interval: engines that were started together shall not ask together."""
+
+
+class Surroundings(Protocol):
+    """What a keeper needs of its engine."""
+
+    @property
+    def site(self) -> str: ...
+    @property
+    def started_at(self) -> float: ...
+    @property
+    def timing(self) -> Timing: ...
+    @property
+    def neutron_sites(self) -> frozenset[str]: ...
+    @property
+    def lost_sites(self) -> frozenset[str]: ...
+    def observer(self, site: str) -> Observer: ...
+    def neutron(self, site: str | None = None) -> neutrons.Neutron: ...
+    def hearing(self) -> partition.Hearing: ...
+    def finished(self, declaration: StretchedNetwork) -> None:
+        """Every site is rid of a network being deleted."""
+
+    def applied(self, lag: float) -> None:
+        """A change arrived from another site after so many seconds."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Declared:
+    declaration: StretchedNetwork
+
+
+class _Wanted:
+    """A round is wanted."""
+
+
+class Ticket:
+    """Somebody waits for a round that begins after now."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+        self.report: Report | None = None
+        self._done = threading.Event()
+
+    def wait(self, timeout: float) -> Report | None:
+        """The report of that round; None if it did not end in time."""
+        self._done.wait(timeout)
+        return self.report
+
+    def resolve(self, report: Report) -> None:
+        self.report = report
+        self._done.set()
+
+
+class Keeper(threading.Thread):
+    """Keeps one network right; its methods may be called from any thread.
+
+    Invariants: only this thread acts on the network in this process; every action follows from
+    views that were complete when they were taken (`Memory`); a round follows every change of the
+    declaration and every loss or return of a site.
+    """
+
+    def __init__(self, declaration: StretchedNetwork, around: Surroundings) -> None:
+        super().__init__(name=f"keep-{declaration.name}", daemon=True)
+        self._declaration, self._around = declaration, around
+        self._inbox: queue.SimpleQueue[Seen | _Declared | _Wanted | Ticket | None] = (
+            queue.SimpleQueue()
+        )
+        self._state = rounds.State()
+        self._memories: dict[str, Memory] = {}
+        self._lost: frozenset[str] = frozenset()
+        self._acted = 0
+        self._heard: dict[Origin, float] = {}
+        self._touched: set[Origin] = set()
+        self._lags: dict[str, Lag] = {}
+        self._troubles: dict[Origin, Finding] = {}
+        self._tickets: list[Ticket] = []
+        self._stopping = False
+        self._report = Report(
+            site=around.site, network_id=declaration.id, revision=declaration.revision, at=0.0
+        )
+
+    @property
+    def declaration(self) -> StretchedNetwork:
+        return self._declaration
+
+    @property
+    def report(self) -> Report:
+        """What is known now; `views` and `lags` are newer than the last round."""
+        return dataclasses.replace(
+            self._report,
+            findings=(*self._report.findings, *list(self._troubles.values())),
+            views=self.views,
+            lags=dict(self._lags),
+        )
+
+    @property
+    def views(self) -> dict[str, SiteView]:
+        """What decisions are based on, by site."""
+        since = self._around.started_at
+        memories = dict(self._memories)
+        return {site: each.view(site, unseen_since=since) for site, each in memories.items()}
+
+    def known(self, site: str) -> SiteView | None:
+        """The last good view of a site."""
+        memory = self._memories.get(site)
+        return memory.latest if memory else None
+
+    def declare(self, declaration: StretchedNetwork) -> None:
+        """The declaration has changed."""
+        self._inbox.put(_Declared(declaration=declaration))
+
+    def want_round(self) -> None:
+        """Something may have changed that nobody can name."""
+        self._inbox.put(_Wanted())
+
+    def sync(self) -> Ticket:
+        """Want a round and be told when it has ended."""
+        ticket = Ticket()
+        self._inbox.put(ticket)
+        return ticket
+
+    def poked(self, site: str, origins: Mapping[Origin, float]) -> None:
+        """Something happened to these ports, `site` being where to look; the values are when, in
+        seconds since 1970."""
+        self._heard.update(origins)
+        self._around.observer(site).ask_ports(self, origins)
+
+    def seen(self, seen: Seen) -> None:
+        self._inbox.put(seen)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        while not self._stopping:
+            try:
+                self._receive(wait=True)
+                self._quick()
+                self._advance()
+            except Exception:
+                # A thread that died would leave its network unkept without a word.
+                LOG.exception("%s: an error in the engine itself; it goes on", self.name)
+                self._state = rounds.State(due_at=time.monotonic() + self._timing.reconcile_seconds)
+
+    @property
+    def _timing(self) -> Timing:
+        return self._around.timing
+
+    def _receive(self, *, wait: bool) -> None:
+        """Take everything out of the inbox; wait for the first if nothing is due."""
+        timeout = max(self._state.wakes_at() - time.monotonic(), 0.0) if wait else 0.0
+        try:
+            self._take(self._inbox.get(timeout=timeout))
+            while True:
+                self._take(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+
+    def _take(self, event: Seen | _Declared | _Wanted | Ticket | None) -> None:
+        match event:
+            case Seen():
+                self._remember(event)
+                return
+            case _Declared():
+                self._declaration = event.declaration
+            case Ticket():
+                self._tickets.append(event)
+        self._state = rounds.wanted(self._state, time.monotonic())
+
+    def _remember(self, seen: Seen) -> None:
+        memory = self._memories.get(seen.site, Memory())
+        if seen.origins is None:
+            self._memories[seen.site] = memory.after_whole(seen.began, seen.view)
+            self._state = rounds.answered(self._state, seen.site, seen.began)
+        elif seen.view.good:
+            self._memories[seen.site] = memory.after_narrow(seen.began, seen.view)
+            self._touched |= seen.origins
+        else:
+            self._state = rounds.wanted(self._state, time.monotonic())
+
+    def _quick(self) -> None:
+        """Decide about the ports that were just looked at, and only about them."""
+        touched, self._touched = frozenset(self._touched), set()
+        own = self._own()
+        if not touched or not own.good or own.network is None:
+            return
+        narrowed = dataclasses.replace(own, only=frozenset(each.port_id for each in touched))
+        plan = self._plan(narrowed)
+        if plan.actions:
+            self._note(self._applied(plan.actions))
+            self._look_after(touched)
+        for origin in touched:
+            self._heard.pop(origin, None)
+
+    def _own(self) -> SiteView:
+        memory = self._memories.get(self._around.site, Memory())
+        return memory.view(self._around.site, unseen_since=self._around.started_at)
+
+    def _plan(self, own: SiteView) -> reconciling.Plan:
+        peers = {site: view for site, view in self.views.items() if site != own.site}
+        lost, hearing = self._around.lost_sites, self._around.hearing()
+        return reconciling.plan(self._declaration, own, peers, lost, time.time(), hearing=hearing)
+
+    def _applied(self, actions: Iterable[Action]) -> list[Outcome]:
+        """Carry out actions and write down how long they took to get here."""
+        listed, began = list(actions), time.monotonic()
+        outcomes = self._around.neutron().apply(self._declaration, listed)
+        now = time.time()
+        for each in outcomes:
+            origin = _origin(each.action)
+            if not origin or each.result is not Result.DONE:
+                continue
+            if heard := self._heard.pop(origin, None):
+                self._lags[str(origin)] = Lag(seconds=max(now - heard, 0.0), applied_at=now)
+                self._around.applied(max(now - heard, 0.0))
+        self._log(outcomes, time.monotonic() - began)
+        return outcomes
+
+    def _note(self, outcomes: Iterable[Outcome]) -> None:
+        """Keep what the quick way could not do until the next round; that decides about retries."""
+        for each in outcomes:
+            origin = _origin(each.action)
+            if each.result is not Result.DONE:
+                self._state = rounds.wanted(self._state, time.monotonic())
+            if each.finding and origin:
+                self._troubles[origin] = each.finding
+
+    def _look_after(self, origins: frozenset[Origin]) -> None:
+        """Look at what the quick way has just changed in the own site."""
+        site, began = self._around.site, time.monotonic()
+        if (known := self.known(site)) is not None:
+            view = self._around.neutron().refresh(known, self._declaration, origins)
+            self._memories[site] = self._memories[site].after_narrow(began, view)
+
+    def _advance(self) -> None:
+        """Begin a round if one is due; make its next pass if all answers are there."""
+        now = time.monotonic()
+        if self._state.due(now):
+            self._begin(now)
+        if self._state.ready(now):
+            self._pass()
+
+    def _begin(self, now: float) -> None:
+        lost = self._around.lost_sites
+        for site in lost - self._lost:
+            # What it held may be long gone when it returns.
+            self._memories.pop(site, None)
+        self._lost, self._acted = lost, 0
+        sites = self._sites() - lost | {self._around.site}
+        for site in set(self._memories) - sites:
+            del self._memories[site]
+        timeout = self._timing.peer_timeout_seconds
+        self._state = rounds.begun(self._state, now, sites, timeout)
+        for site in sites:
+            self._around.observer(site).ask_whole(self)
+
+    def _sites(self) -> frozenset[str]:
+        """Whom a round asks: those that are declared, or all that might still hold something."""
+        with_neutron = self._around.neutron_sites
+        declared = frozenset(self._declaration.sites)
+        if self._declaration.deleting:
+            return with_neutron
+        return declared & with_neutron if self._around.site in declared else frozenset()
+
+    def _pass(self) -> None:
+        own = self._own()
+        plan = self._plan(own)
+        self._troubles = {}
+        outcomes = list(self._carried_out(plan.actions))
+        end = self._end(own, plan, outcomes)
+        began = self._state.asked_at or 0.0
+        if end is End.ACTED:
+            self._around.observer(own.site).ask_whole(self)
+        now = time.monotonic()
+        self._state = rounds.ended(
+            self._state,
+            end,
+            now,
+            own=own.site,
+            interval=self._timing.reconcile_seconds * (1 + JITTER * random.random()),  # noqa: S311
+            timeout=self._timing.peer_timeout_seconds,
+        )
+        self._publish(end, plan, outcomes, seconds=now - began)
+        if end is not End.FAILED:
+            self._tell(began)
+        if end is End.EMPTY and self._declaration.deleting:
+            self._around.finished(self._declaration)
+
+    def _end(self, own: SiteView, plan: reconciling.Plan, outcomes: list[Outcome]) -> End:
+        if not own.good or any(each.result is not Result.DONE for each in outcomes):
+            return End.FAILED
+        if plan.actions or plan.again:
+            return End.ACTED
+        if not self._declaration.deleting:
+            return End.EMPTY
+        views = {site: Memory().view(site, unseen_since=0.0) for site in self._around.neutron_sites}
+        gone = reconciling.finished(self._declaration, {**views, **self.views})
+        return End.EMPTY if gone else End.WAITING
+
+    def _carried_out(self, actions: tuple[Action, ...]) -> Iterator[Outcome]:
+        """The outcomes of all actions, in their order. Between portions of ports, pokes have their
+        turn; what they settle is left out."""
+        settled: frozenset[Origin] = frozenset()
+        for portion in _portions(actions):
+            left = [each for each in portion if _origin(each) not in settled]
+            if left and not self._stopping:
+                yield from self._applied(left)
+            self._receive(wait=False)
+            settled |= self._touched
+            self._quick()
+
+    def _publish(
+        self, end: End, plan: reconciling.Plan, outcomes: list[Outcome], *, seconds: float
+    ) -> None:
+        held = {port.device_id for port in self._own().remotes()}
+        self._lags = {origin: lag for origin, lag in self._lags.items() if origin in held}
+        self._acted += len(outcomes)
+        self._report = Report(
+            site=self._around.site,
+            network_id=self._declaration.id,
+            revision=self._declaration.revision,
+            at=time.time(),
+            end=end,
+            seconds=seconds,
+            actions=self._acted,
+            findings=(*plan.findings, *(each.finding for each in outcomes if each.finding)),
+            left=left_undone(outcomes),
+        )
+
+    def _tell(self, began: float) -> None:
+        """Answer those whose round has ended."""
+        if self._state.under_way:
+            return
+        report = self.report
+        for ticket in [each for each in self._tickets if each.at <= began]:
+            ticket.resolve(report)
+            self._tickets.remove(ticket)
+
+    def _log(self, outcomes: list[Outcome], seconds: float) -> None:
+        undone = left_undone(outcomes)
+        LOG.log(
+            logging.WARNING if undone else logging.INFO,
+            "network %s: %d actions in %.2f s%s",
+            self._declaration.name,
+            len(outcomes) - len(undone),
+            seconds,
+            f"; not done: {'; '.join(undone[:5])}" if undone else "",
+        )
+
+
+def _origin(action: Action) -> Origin | None:
+    """The origin of the port that an action is about; None for networks and subnets."""
+    origin = getattr(action, "origin", None)
+    return origin if isinstance(origin, Origin) else None
+
+
+def _portions(actions: tuple[Action, ...]) -> Iterator[list[Action]]:
+    """The actions in their order; those on ports in portions, the others together, since what makes
+    a network must be carried out together with what is made in it."""
+    for on_ports, group in itertools.groupby(actions, key=lambda each: _origin(each) is not None):
+        listed = list(group)
+        size = AT_ONCE if on_ports else len(listed)
+        for at in range(0, len(listed), size):
+            yield listed[at : at + size]

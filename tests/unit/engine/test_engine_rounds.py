@@ -1,0 +1,109 @@
+"""Rounds end, are followed by others, and believe no answer to an older question."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.engine import rounds
+from isthmus.engine.rounds import End, State
+
+SITES = frozenset({"paris", "lyon"})
+INTERVAL, TIMEOUT = 30.0, 5.0
+
+
+def ended(state: State, end: End, now: float) -> State:
+    return rounds.ended(state, end, now, own="paris", interval=INTERVAL, timeout=TIMEOUT)
+
+
+def test_the_first_round_is_due_at_once() -> None:
+    assert State().due(0.0)
+
+
+def test_a_round_waits_for_every_site_or_the_deadline() -> None:
+    state = rounds.begun(State(), 10.0, SITES, TIMEOUT)
+    assert not state.ready(11.0)
+    one = rounds.answered(state, "paris", 10.0)
+    assert not one.ready(11.0)
+    assert rounds.answered(one, "lyon", 10.5).ready(11.0)
+    assert one.ready(15.0)
+
+
+def test_an_answer_to_an_older_question_ends_no_waiting() -> None:
+    state = rounds.begun(State(), 10.0, SITES, TIMEOUT)
+    assert rounds.answered(state, "paris", 9.9).waiting == SITES
+
+
+def test_after_acting_the_own_site_is_looked_at_again() -> None:
+    state = rounds.begun(State(), 10.0, frozenset(), TIMEOUT)
+    acted = ended(state, End.ACTED, 12.0)
+    assert acted.under_way
+    assert acted.waiting == {"paris"}
+    assert rounds.answered(acted, "paris", 11.0).waiting == {"paris"}, "it began before the action"
+    assert rounds.answered(acted, "paris", 12.0).ready(12.0)
+
+
+def test_a_round_that_found_nothing_is_followed_after_the_interval() -> None:
+    state = ended(rounds.begun(State(), 10.0, SITES, TIMEOUT), End.EMPTY, 11.0)
+    assert (state.under_way, state.due_at) == (False, 41.0)
+
+
+def test_failed_rounds_are_repeated_with_growing_pauses_up_to_a_longest() -> None:
+    state, pauses = State(), []
+    for _ in range(8):
+        state = ended(rounds.begun(state, 0.0, SITES, TIMEOUT), End.FAILED, 0.0)
+        pauses.append(state.due_at)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0]
+
+
+def test_a_good_round_forgets_the_failures_before_it() -> None:
+    state = ended(rounds.begun(State(failures=5), 0.0, SITES, TIMEOUT), End.EMPTY, 0.0)
+    assert state.failures == 0
+
+
+def test_what_is_wanted_during_a_round_follows_it_at_once() -> None:
+    state = rounds.begun(State(), 10.0, SITES, TIMEOUT)
+    state = rounds.wanted(state, 11.0)
+    assert not state.due(11.0), "one is under way"
+    assert ended(state, End.EMPTY, 12.0).due(12.0)
+    assert ended(state, End.FAILED, 12.0).due(12.0)
+
+
+def test_what_is_wanted_between_rounds_begins_at_once() -> None:
+    state = ended(rounds.begun(State(), 10.0, SITES, TIMEOUT), End.EMPTY, 11.0)
+    assert rounds.wanted(state, 12.0).due(12.0)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["pass", "wanted", "paris", "lyon"]),
+        st.sampled_from(list(End)),
+        st.floats(0, 10),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_whatever_happens_a_round_ends_and_another_one_comes(
+    order: list[tuple[str, End, float]],
+) -> None:
+    state, now = State(), 0.0
+    for what, end, later in order:
+        now += later
+        if state.due(now):
+            state = rounds.begun(state, now, SITES, TIMEOUT)
+        match what:
+            case "pass" if state.ready(now):
+                state = ended(state, end, now)
+            case "wanted":
+                state = rounds.wanted(state, now)
+            case "paris" | "lyon":
+                state = rounds.answered(state, what, now)
+        if state.under_way:
+            assert state.asked_at is not None
+            assert state.wakes_at() <= state.asked_at + rounds.PASSES * 600
+            assert state.deadline <= now + TIMEOUT
+            assert state.passes < rounds.PASSES
+        else:
+            assert state.wakes_at() <= now + INTERVAL
