@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.network.addresses import gate, lease
+from isthmus.network.addresses import gate, lease, voters
 
 TERMS = lease.Terms()
 VOTERS = frozenset({"lyon", "madrid", "paris"})
 ADDRESS = "a"
 
 
-def ask(claim: str = "c1", owner: str = "paris/h", epoch: int = 1, round: int = 1) -> lease.Ask:
-    return lease.Ask(
+def ask(claim: str = "c1", owner: str = "paris/h", epoch: int = 1, round: int = 1) -> voters.Ask:
+    return voters.Ask(
         address=ADDRESS, claim=claim, owner=owner, epoch=epoch, lease=TERMS.lease, round=round
     )
 
@@ -26,43 +26,43 @@ def claimant(place: str = "paris/h") -> lease.Claimant:
     return lease.Claimant(address=ADDRESS, place=place, voters=VOTERS)
 
 
-def word(voter: str, claim: str = "c1", round: int = 1, **more: Any) -> lease.Word:
+def word(voter: str, claim: str = "c1", round: int = 1, **more: Any) -> voters.Word:
     values: dict[str, Any] = {"granted": True, "highest": 1, "owner": None, "remaining": 1.0}
-    return lease.Word(voter=voter, address=ADDRESS, claim=claim, round=round, **{**values, **more})
+    return voters.Word(voter=voter, address=ADDRESS, claim=claim, round=round, **{**values, **more})
 
 
 # -- voters ------------------------------------------------------------------------------------
 
 
 def test_a_voter_promises_a_free_address_for_one_lease() -> None:
-    ballot, said = lease.vote("madrid", lease.Ballot(), ask(), 100.0)
+    ballot, said = voters.vote("madrid", voters.Ballot(), ask(), 100.0)
     assert said.granted
     assert ballot.promise is not None
     assert ballot.promise.until == 101.0
 
 
 def test_a_voter_breaks_no_promise_before_its_end_and_makes_another_at_its_end() -> None:
-    ballot, _ = lease.vote("madrid", lease.Ballot(), ask(), 100.0)
+    ballot, _ = voters.vote("madrid", voters.Ballot(), ask(), 100.0)
     other = ask(claim="c2", owner="lyon/h", epoch=2)
-    refused, said = lease.vote("madrid", ballot, other, 100.999)
+    refused, said = voters.vote("madrid", ballot, other, 100.999)
     assert not said.granted
     assert (said.owner, said.reason) == ("paris/h", "promised to paris/h")
     assert said.remaining == pytest.approx(0.001)
-    _, said = lease.vote("madrid", refused, other, 101.0)
+    _, said = voters.vote("madrid", refused, other, 101.0)
     assert said.granted
 
 
 def test_a_claim_renews_its_own_promise_and_a_new_claim_of_the_same_place_is_a_stranger() -> None:
-    ballot, _ = lease.vote("madrid", lease.Ballot(), ask(), 100.0)
-    ballot, said = lease.vote("madrid", ballot, ask(round=2), 100.5)
+    ballot, _ = voters.vote("madrid", voters.Ballot(), ask(), 100.0)
+    ballot, said = voters.vote("madrid", ballot, ask(round=2), 100.5)
     assert said.granted
-    _, said = lease.vote("madrid", ballot, ask(claim="c9", epoch=2), 100.6)
+    _, said = voters.vote("madrid", ballot, ask(claim="c9", epoch=2), 100.6)
     assert not said.granted
 
 
 def test_a_message_of_an_earlier_epoch_gets_no_promise() -> None:
-    ballot, _ = lease.vote("madrid", lease.Ballot(), ask(epoch=5), 100.0)
-    _, said = lease.vote("madrid", ballot, ask(claim="c0", epoch=5), 200.0)
+    ballot, _ = voters.vote("madrid", voters.Ballot(), ask(epoch=5), 100.0)
+    _, said = voters.vote("madrid", ballot, ask(claim="c0", epoch=5), 200.0)
     assert not said.granted
     assert said.highest == 5
 
@@ -70,45 +70,45 @@ def test_a_message_of_an_earlier_epoch_gets_no_promise() -> None:
 def test_a_released_address_is_free_at_once_and_the_late_ask_of_the_released_claim_is_refused() -> (
     None
 ):
-    ballot, _ = lease.vote("madrid", lease.Ballot(), ask(), 100.0)
-    ballot = lease.release(ballot, lease.Release(address=ADDRESS, claim="c1", epoch=1))
-    _, late = lease.vote("madrid", ballot, ask(), 100.1)
-    _, fresh = lease.vote("madrid", ballot, ask(claim="c2", epoch=2), 100.1)
+    ballot, _ = voters.vote("madrid", voters.Ballot(), ask(), 100.0)
+    ballot = voters.release(ballot, voters.Release(address=ADDRESS, claim="c1", epoch=1))
+    _, late = voters.vote("madrid", ballot, ask(), 100.1)
+    _, fresh = voters.vote("madrid", ballot, ask(claim="c2", epoch=2), 100.1)
     assert not late.granted
     assert fresh.granted
 
 
 def test_a_promise_that_is_passed_on_keeps_its_end() -> None:
-    ballot, _ = lease.vote("madrid", lease.Ballot(), ask(), 100.0)
-    given = lease.Release(
+    ballot, _ = voters.vote("madrid", voters.Ballot(), ask(), 100.0)
+    given = voters.Release(
         address=ADDRESS, claim="c1", epoch=1, successor="c2", successor_owner="lyon/h"
     )
-    ballot = lease.release(ballot, given)
-    assert ballot.promise == lease.Promise(
+    ballot = voters.release(ballot, given)
+    assert ballot.promise == voters.Promise(
         claim="c2", owner="lyon/h", epoch=1, lease=1.0, until=101.0
     )
-    assert lease.release(ballot, given) == ballot
-    _, said = lease.vote("madrid", ballot, ask(claim="c3", epoch=7), 100.9)
+    assert voters.release(ballot, given) == ballot
+    _, said = voters.vote("madrid", ballot, ask(claim="c3", epoch=7), 100.9)
     assert not said.granted
 
 
 def test_a_restarted_voter_counts_its_promise_as_made_just_now() -> None:
-    ballot, _ = lease.vote("madrid", lease.Ballot(), ask(), 100.0)
-    ballot = lease.restored(ballot, 7.0)
-    _, said = lease.vote("madrid", ballot, ask(claim="c2", epoch=2), 7.99)
+    ballot, _ = voters.vote("madrid", voters.Ballot(), ask(), 100.0)
+    ballot = voters.restored(ballot, 7.0)
+    _, said = voters.vote("madrid", ballot, ask(claim="c2", epoch=2), 7.99)
     assert not said.granted
-    _, said = lease.vote("madrid", ballot, ask(claim="c2", epoch=2), 8.0)
+    _, said = voters.vote("madrid", ballot, ask(claim="c2", epoch=2), 8.0)
     assert said.granted
 
 
 def test_a_voter_that_lost_its_memory_promises_nothing_for_the_longest_lease() -> None:
-    ballot = lease.blank(7.0)
-    assert not lease.vote("madrid", ballot, ask(), 7.0 + lease.LONGEST_LEASE - 0.01)[1].granted
-    assert lease.vote("madrid", ballot, ask(), 7.0 + lease.LONGEST_LEASE)[1].granted
+    ballot = voters.blank(7.0)
+    assert not voters.vote("madrid", ballot, ask(), 7.0 + voters.LONGEST_LEASE - 0.01)[1].granted
+    assert voters.vote("madrid", ballot, ask(), 7.0 + voters.LONGEST_LEASE)[1].granted
 
 
 def test_a_longer_lease_than_the_longest_is_not_promised() -> None:
-    said = lease.vote("madrid", lease.Ballot(), replace(ask(), lease=60.0), 1.0)[1]
+    said = voters.vote("madrid", voters.Ballot(), replace(ask(), lease=60.0), 1.0)[1]
     assert not said.granted
 
 
@@ -204,7 +204,7 @@ def test_a_lease_that_arrives_too_late_is_not_held() -> None:
 RATES = st.floats(0.99, 1.01)
 
 
-@given(promised=st.floats(0.1, lease.LONGEST_LEASE), voter=RATES, holder=RATES)
+@given(promised=st.floats(0.1, voters.LONGEST_LEASE), voter=RATES, holder=RATES)
 def test_what_a_holder_uses_of_a_promise_ends_before_the_promise_whatever_their_clocks(
     promised: float, voter: float, holder: float
 ) -> None:

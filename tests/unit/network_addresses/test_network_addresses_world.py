@@ -18,7 +18,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isthmus.network.addresses import gate, lease
+from isthmus.network.addresses import gate, lease, voters
 
 TERMS = lease.Terms()
 VOTERS = frozenset({"lyon", "madrid", "paris"})
@@ -75,7 +75,7 @@ class World:
     clocks: dict[str, Clock]
     now: float = 0.0
     heap: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
-    ballots: dict[str, lease.Ballot] = field(default_factory=dict)
+    ballots: dict[str, voters.Ballot] = field(default_factory=dict)
     claimants: dict[str, lease.Claimant] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     readings: dict[str, gate.Reading] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class World:
 
     def __post_init__(self) -> None:
         for voter in VOTERS:
-            self.ballots[voter] = lease.Ballot()
+            self.ballots[voter] = voters.Ballot()
         for place in PLACES:
             self.claimants[place] = self.fresh(place)
             self.hosts[place] = Host(
@@ -203,8 +203,8 @@ class World:
 
     # -- voters
 
-    def vote(self, voter: str, place: str, asked: lease.Ask) -> None:
-        self.ballots[voter], said = lease.vote(voter, self.ballots[voter], asked, self.time(voter))
+    def vote(self, voter: str, place: str, asked: voters.Ask) -> None:
+        self.ballots[voter], said = voters.vote(voter, self.ballots[voter], asked, self.time(voter))
         self.send(
             voter,
             place,
@@ -213,8 +213,8 @@ class World:
             ),
         )
 
-    def release(self, voter: str, given: lease.Release) -> None:
-        self.ballots[voter] = lease.release(self.ballots[voter], given)
+    def release(self, voter: str, given: voters.Release) -> None:
+        self.ballots[voter] = voters.release(self.ballots[voter], given)
 
     # -- hosts
 
@@ -286,9 +286,9 @@ class World:
                 self.claimants[place] = self.fresh(place)
                 self.readings.pop(place, None)
             case "voter":
-                self.ballots[voter] = lease.restored(self.ballots[voter], self.time(voter))
+                self.ballots[voter] = voters.restored(self.ballots[voter], self.time(voter))
             case "voter without disk":
-                self.ballots[voter] = lease.blank(self.time(voter))
+                self.ballots[voter] = voters.blank(self.time(voter))
             case "agent":
                 self.hosts[place].gate = gate.Gate(incarnation=f"{place} {next(self.numbers)}")
 
