@@ -48,6 +48,9 @@ class Code(enum.StrEnum):
     FOREIGN_OBJECT = "foreign-object"
     REFUSED = "refused"
     ORPHAN = "orphan"
+    HOST_SILENT = "host-silent"
+    FORWARDING_REPAIRED = "forwarding-repaired"
+    FORWARDING_DIFFERS = "forwarding-differs"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
