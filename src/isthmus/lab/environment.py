@@ -32,7 +32,7 @@ RESERVED = ("guest", "login", "mgmt", "observer", "outside", "template", "try", 
 PHYSICAL_NETWORK = "external"
 
 # What runs on every compute host, each a unit `<site>/<host>-<part>`.
-HOST_PARTS = ("ovs", "l2")
+HOST_PARTS = ("ovs", "l2", "agent")
 
 _FIRST_HOST = 31  # the address of a site's first compute host
 MOST_HOSTS = 9

@@ -230,6 +230,7 @@ def _plug(place: Home, host: HostSpec, guest: Guest) -> None:
         run(["ip", "netns", "add", guest.namespace])
     if kernel.veth(host.namespace, guest.tap, guest.namespace, INTERFACE):
         kernel.plain_frames(host.namespace, guest.tap)
+        kernel.switch_port(host.namespace, guest.tap)
         kernel.plain_frames(guest.namespace, INTERFACE)
     kernel.batch(
         guest.namespace,

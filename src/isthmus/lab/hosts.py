@@ -44,6 +44,7 @@ def _lan(site: SiteSpec) -> None:
         if kernel.veth(site.namespace, port, host.namespace, UPLINK):
             kernel.plain_frames(site.namespace, port)
             kernel.plain_frames(host.namespace, UPLINK)
+            kernel.switch_port(host.namespace, UPLINK)
         lines += [
             f"link set {port} master {LAN} up",
             f"route replace {host.address}/32 dev {LAN} src {site.front}",
@@ -61,13 +62,15 @@ def _external(environment: Environment) -> None:
     kernel.batch(OBSERVER, [f"addr replace {address} dev {OBSERVER_INTERFACE}"])
     for site in environment.sites:
         for host in site.host_specs:
-            _join(host.namespace, EXTERNAL, f"x{site.number}-{host.number}")
+            if _join(host.namespace, EXTERNAL, f"x{site.number}-{host.number}"):
+                kernel.switch_port(host.namespace, EXTERNAL)
 
 
-def _join(namespace: str, interface: str, port: str) -> None:
-    """Hang an interface of a namespace on the provider network."""
-    if kernel.veth(WAN, port, namespace, interface):
+def _join(namespace: str, interface: str, port: str) -> bool:
+    """Hang an interface of a namespace on the provider network; False if it was there already."""
+    if fresh := kernel.veth(WAN, port, namespace, interface):
         kernel.plain_frames(WAN, port)
         kernel.plain_frames(namespace, interface)
     kernel.batch(WAN, [f"link set {port} master {EXTERNAL} up"])
     kernel.batch(namespace, [f"link set {interface} up"])
+    return fresh

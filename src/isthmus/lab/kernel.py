@@ -51,6 +51,17 @@ def plain_frames(namespace: str, name: str) -> None:
     run(["ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off"], namespace=namespace)
 
 
+def switch_port(namespace: str, name: str) -> None:
+    """Leave what arrives at an interface to the user-space switch alone.
+
+    The switch reads a copy of each frame; the kernel would go on to answer it as well, so that a ping comes back twice and
+    every packet of a tunnel is refused with an ICMP error. The switch's copy is taken before this chain drops the frame.
+    """
+    batch(namespace, [f"link set {name} addrgenmode none"])
+    hook = f'{{ type filter hook ingress device "{name}" priority 0; policy drop; }}'
+    nft(namespace, ["add table netdev isthmus", f"add chain netdev isthmus switch_{name} {hook}"])
+
+
 def forward(namespace: str) -> None:
     """Let the namespace route packets that are not for itself."""
     run(["tee", "/proc/sys/net/ipv4/ip_forward"], stdin="1\n", namespace=namespace)

@@ -1,5 +1,7 @@
 """Neutron's Open vSwitch agent of one compute host: `HOST-l2`."""
 
+from pathlib import Path
+
 from isthmus.lab import errors, processes
 from isthmus.lab.components import host as hosting
 from isthmus.lab.components import local_db, mariadb, neutron, neutron_config, ovs, rabbitmq
@@ -8,6 +10,8 @@ from isthmus.lab.components.host import EXTERNAL, INTEGRATION, TUNNEL, HostCompo
 from isthmus.lab.running import run
 
 PART = "l2"
+
+_FIRST_ROUND = "Agent rpc_loop - iteration:0 completed"
 
 # Two busy cores start four of them at once, each with its privileged helpers: a minute of computing.
 _DEADLINE = 180.0
@@ -30,6 +34,8 @@ class L2Agent(HostComponent):
     def start(self, context: Context) -> None:
         context.directory.mkdir(parents=True, exist_ok=True)
         path = context.directory / "agent.ini"
+        log = context.home.log(f"{context.unit}-service")
+        told = log.stat().st_size if log.exists() else 0
         text = neutron_config.agent(
             host=hosting.of(context),
             transport=rabbitmq.url(context),
@@ -37,7 +43,7 @@ class L2Agent(HostComponent):
             path=str(path),
             ovsdb=hosting.ovsdb(context),
             privsep_helper=script("privsep-helper"),
-            log_file=str(context.home.log(f"{context.unit}-service")),
+            log_file=str(log),
             external_bridge=EXTERNAL if context.environment.external else None,
         )
         context.write(path.name, text)
@@ -45,7 +51,11 @@ class L2Agent(HostComponent):
         daemon = self.spawn(
             context, [script("neutron-openvswitch-agent"), "--config-file", str(path)]
         )
-        context.wait(daemon, lambda: _unready(context, began), deadline=_DEADLINE)
+        context.wait(
+            daemon,
+            lambda: _unready(context, began) or _unwired(log, told),
+            deadline=_DEADLINE,
+        )
 
     def test(self, context: Context) -> str:
         began = min((p.started for p in context.processes()), default=processes.uptime())
@@ -65,6 +75,19 @@ class L2Agent(HostComponent):
 
 def _management(context: Context, bridge: str) -> str:
     return f"unix:{hosting.switch_directory(context)}/{bridge}.mgmt"
+
+
+def _unwired(log: Path, told: int) -> str | None:
+    """None once the agent has gone through all ports for the first time; `told` is the size that its log had before.
+
+    Only its log tells that: it reports and holds its bridges some seconds earlier.
+    """
+    try:
+        with log.open(errors="replace") as stream:
+            stream.seek(told)
+            return None if _FIRST_ROUND in stream.read() else "it has not gone through its ports"
+    except FileNotFoundError:
+        return "it has no log yet"
 
 
 def _unready(context: Context, began: float) -> str | None:
