@@ -61,6 +61,9 @@ class _Walk:
         port, plug = end.port, host.plugs.get(end.port.id)
         place = host.place if port.host else end.site
         text = f"{port.name or port.id} {end.ip} {port.mac} {port.status}"
+        if self.facts.sites[end.site].error:
+            yield Hop(place=end.site, part="port", text=text, outcome=None)
+            return
         if plug:
             text += f", {plug.interface} in VLAN {plug.local_vlan}, MTU {plug.mtu}"
         yield _hop(place, "port", text, explaining.port_fault(end, host, self.facts))
