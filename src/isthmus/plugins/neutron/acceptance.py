@@ -69,6 +69,17 @@ def refuse_wanted(wanted: Wanted) -> str | None:
     return None
 
 
+def refuse_owner(device_owner: str) -> str | None:
+    """Why a port that is not remote cannot have this owner.
+
+    So the owner alone tells a remote port, and nobody but who may set ``remote_vtep`` can make a
+    port that passes for one: the owner itself may be set by every tenant.
+    """
+    if device_owner != DEVICE_OWNER:
+        return None
+    return f"the device_owner {DEVICE_OWNER!r} is for ports with a remote_vtep, and this request sets none."
+
+
 def refuse_vtep(vtep: str, limits: Limits) -> str | None:
     """Why an address cannot be the VTEP of a remote port."""
     address = ipaddress.ip_address(vtep)

@@ -66,22 +66,25 @@ class RemotePort(api.ExtensionDriver):  # type: ignore[misc]
         result[REMOTE_VTEP] = result[VTEP_IP] = None
         vtep = _given(data, REMOTE_VTEP)
         if vtep is None:
-            return
-        self._check_vtep(vtep)
-        if (reason := acceptance.refuse_wanted(_wanted(plugin_context, data, result))) is not None:
+            reason = acceptance.refuse_owner(result["device_owner"])
+        else:
+            self._check_vtep(vtep)
+            reason = acceptance.refuse_wanted(_wanted(plugin_context, data, result))
+        if reason is not None:
             raise errors.RemotePortInvalid(reason=reason)
-        _place(plugin_context.session, vtep, data, result)
+        if vtep is not None:
+            _place(plugin_context.session, vtep, data, result)
 
     def process_update_port(self, plugin_context: Any, data: Any, result: Any) -> None:
         """Move a remote port, make an unbound port remote, or refuse what would break it."""
         remote = _port(plugin_context.session, result["id"]).isthmus_remote_port
         vtep = _given(data, REMOTE_VTEP)
-        if remote is None and vtep is None:
-            return
-        if remote is None:
+        if remote is not None:
+            reason = acceptance.refuse_change(_change(remote, data))
+        elif vtep is not None:
             reason = acceptance.refuse_wanted(_wanted(plugin_context, data, result))
         else:
-            reason = acceptance.refuse_change(_change(remote, data))
+            reason = acceptance.refuse_owner(result["device_owner"])
         if reason is not None:
             raise errors.RemotePortConflict(port_id=result["id"], reason=reason)
         if vtep is not None and (remote is None or vtep != remote.vtep):

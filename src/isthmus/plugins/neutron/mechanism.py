@@ -50,6 +50,11 @@ class RemotePort(api.MechanismDriver):  # type: ignore[misc]
                 )
                 return
 
+    def update_port_precommit(self, context: Any) -> None:
+        """Let the reply to an unbinding say so: ML2 has filled it in before it unbinds."""
+        if context.vif_type in portbindings.VIF_UNPLUGGED_TYPES:
+            context.current[api_definition.VTEP_IP] = None
+
     def filter_hosts_with_segment_access(
         self, context: Any, segments: Any, candidate_hosts: Any, agent_getter: Any
     ) -> set[str]:

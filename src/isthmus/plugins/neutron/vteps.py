@@ -56,17 +56,14 @@ def ensure(session: Any, vtep: str) -> str:
 
 
 def _values(vtep: str, now: datetime.datetime) -> dict[str, Any]:
-    configurations = {
-        "tunneling_ip": vtep,
-        "tunnel_types": [NETWORK_TYPE],
-        "l2_population": True,
-        "note": "Stands for a tunnel endpoint of another site; no process runs behind it.",
-    }
+    # Short: l2population parses it once per port and VTEP of a network.
+    configurations = {"tunneling_ip": vtep, "tunnel_types": [NETWORK_TYPE], "l2_population": True}
     return {
         "agent_type": AGENT_TYPE,
         "binary": BINARY,
         "host": host_of(vtep),
         "topic": "N/A",
+        "description": "A tunnel endpoint of another site; no process runs behind this row.",
         "configurations": jsonutils.dumps(configurations),
         "created_at": now,
         "started_at": now,
