@@ -167,6 +167,10 @@ class Keeper(threading.Thread):
         self._heard.update(origins)
         self._around.observer(site).ask_ports(self, origins)
 
+    def touched_here(self, origins: Iterable[Origin]) -> None:
+        """Somebody did something to the remote ports that stand for these, in the own site."""
+        self._around.observer(self._around.site).ask_ports(self, origins)
+
     def seen(self, seen: Seen) -> None:
         self._inbox.put(seen)
 

@@ -32,10 +32,11 @@ ADMIN, READER = "admin", "reader"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who asks. `roles` are names, in lower case, on the token's project."""
+    """Who asks. `roles` are names, in lower case, on the token's project (None: unscoped)."""
 
     user_id: str
     user: str
+    project_id: str | None
     roles: frozenset[str]
 
 
@@ -107,6 +108,7 @@ def _caller(document: Any) -> Caller:
         return Caller(
             user_id=str(token["user"]["id"]),
             user=str(token["user"]["name"]),
+            project_id=token.get("project", {}).get("id"),
             roles=frozenset(str(role["name"]).lower() for role in token.get("roles", ())),
         )
     except (KeyError, TypeError) as error:

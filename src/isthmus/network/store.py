@@ -103,15 +103,7 @@ class Store:
 
     def network(self, name: str) -> StretchedNetwork:
         """The network with this name or id. Raises UsageError that lists those that exist."""
-        for each in self._networks:
-            if name in (each.name, each.id):
-                return each
-        known = ", ".join(each.name for each in self._networks) or "none"
-        raise errors.UsageError(
-            f"there is no stretched network {name!r}",
-            cause=f"declared are: {known}",
-            next_command="isthmus network list",
-        )
+        return find(self._networks, name)
 
     def addresses(self) -> tuple[Mapping[str, Any], ...]:
         """The documents of all service addresses, by name."""
@@ -265,6 +257,19 @@ class Store:
                 unchanged="nothing, unless the connection broke while the answer was under way",
                 next_command="isthmus status      (which site is the writer; try again then)",
             ) from error
+
+
+def find(networks: Iterable[StretchedNetwork], name: str) -> StretchedNetwork:
+    """The network with this name or id. Raises UsageError that lists those that exist."""
+    listed = list(networks)
+    for each in listed:
+        if name in (each.name, each.id):
+            return each
+    raise errors.UsageError(
+        f"there is no stretched network {name!r}",
+        cause=f"declared are: {', '.join(each.name for each in listed) or 'none'}",
+        next_command="isthmus network list",
+    )
 
 
 def _twice(session: databases.Session, action: Callable[[databases.Session], T]) -> T:
