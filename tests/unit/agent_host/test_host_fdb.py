@@ -100,3 +100,27 @@ def test_actions_with_commas_inside_stay_whole() -> None:
     assert learning.actions[0].startswith("learn(table=20,hard_timeout=300")
     assert learning.actions[1] == "output:1"
     assert learning.outputs() == ("1",)
+
+
+def test_the_flows_of_a_real_agent_of_neutron_are_understood() -> None:
+    tunnel = ovsdb.Interface(
+        name="vxlan-0a63021f",
+        type="vxlan",
+        ofport=2,
+        options={"remote_ip": "10.99.2.31", "local_ip": "10.99.1.31"},
+    )
+    held = fdb.assemble(dumped_by_an_agent(), [tunnel])
+    mac = "fa:16:3e:02:ae:43"
+    assert held.networks == {
+        4991: fdb.Entries(
+            unicast={mac: ["10.99.2.31"]},
+            learned={mac: ["10.99.2.31"]},
+            flood=["10.99.2.31"],
+            arp={"10.191.0.162": mac},
+            local_vlan=1,
+        )
+    }
+
+
+def dumped_by_an_agent() -> tuple[flows.Flow, ...]:
+    return flows.parse((DUMPS / "br-tun-agent.txt").read_text())

@@ -167,7 +167,8 @@ class Probes:
         peer = ["peer", "name", "eth0", "netns", inside, "address", spec.mac, "mtu", str(spec.mtu)]
         running.run(["ip", "link", "add", outside, "mtu", str(spec.mtu), "type", "veth", *peer])
         self._address(spec, inside)
-        running.run(["ip", "link", "set", outside, "up"])
+        # The host's own kernel has nothing to say on a guest's wire, not even by IPv6.
+        running.run(["ip", "link", "set", outside, "addrgenmode", "none", "up"])
         ids = {"iface-id": spec.port_id, "attached-mac": spec.mac, "iface-status": "active"}
         words = [f'external_ids:{key}="{value}"' for key, value in {**ids, MARK: spec.id}.items()]
         bridge = self._switch.bridges.integration
