@@ -28,7 +28,7 @@ from isthmus.plugins.neutron.db import models
 
 ALLOWED = ["10.99.0.0/16", "fd00:99::/32"]
 OWNER = "isthmus:remote"
-FLOOD = ("00:00:00:00:00:00", "0.0.0.0")
+FLOOD = ("00:00:00:00:00:00", "0.0.0.0")  # noqa: S104 - l2population's entry for floods
 ADMIN = ("admin", "member", "reader")
 SERVICE = ("service",)
 MEMBER = ("member", "reader")

@@ -34,12 +34,19 @@ READER = ("reader",)
 def test_a_remote_port_is_not_made(site: Site, attributes: dict[str, Any], words: str) -> None:
     network = site.network()
     body = site.remote_request(network, "10.99.2.31", **attributes)
-    for wanted in (body, {"ports": [body["port"]]}):
-        reply = site.ask("POST", "ports", wanted)
-        assert reply.status in (400, 409)
-        assert words in reply.words
+    reply = site.ask("POST", "ports", body)
+    assert reply.status in (400, 409)
+    assert words in reply.words
     assert site.done("GET", "ports") == []
     assert site.rows() == {}
+
+
+def test_a_bulk_is_refused_with_the_same_words(site: Site) -> None:
+    network = site.network()
+    wanted = site.remote_request(network, "10.99.2.31", **{"binding:host_id": "compute1"})["port"]
+    reply = site.ask("POST", "ports", {"ports": [wanted]})
+    assert reply.status == 400
+    assert "cannot be remote and on host compute1 of this site" in reply.words
 
 
 def test_a_network_that_is_no_vxlan_is_refused(site: Site) -> None:

@@ -35,5 +35,5 @@ class LocalVtep(exceptions.Conflict):  # type: ignore[misc]
 
     message = (
         "Nothing was changed: %(vtep)s is the tunnel address of host %(host)s of this site, so it cannot be the "
-        "remote_vtep of a port of another site."
+        "remote_vtep of a port of another site. If that host is gone, delete its agent first."
     )

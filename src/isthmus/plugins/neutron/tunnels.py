@@ -48,18 +48,6 @@ def bound_host(bindings: Iterable[Any]) -> str | None:
     return None
 
 
-def host_of(session: Any, vtep: str) -> str | None:
-    """The host of this site whose agent reports the tunnel address ``vtep`` (canonical spelling).
-
-    Reads all agents, since agents spell IPv6 as they like: for the first port of a VTEP only.
-    """
-    query = sa.select(agent_models.Agent.host, agent_models.Agent.configurations)
-    for host, configurations in session.execute(query):
-        if canonical(address(configurations)) == vtep:
-            return str(host)
-    return None
-
-
 def canonical(spelling: str | None) -> str | None:
     """An address in the one spelling of the API; ``None`` for what is no address."""
     try:

@@ -42,17 +42,36 @@ def ensure(session: Any, vtep: str) -> str:
     Two workers that make the same row at once: the second gets oslo.db's ``DBDuplicateEntry``, and
     Neutron repeats its whole request, which then finds the row. Raises ``errors.LocalVtep``.
     """
-    row = session.query(agent_models.Agent.id).filter_by(agent_type=AGENT_TYPE, host=host_of(vtep))
-    found = row.scalar()
+    found = _find(session, vtep)
     if found is not None:
-        return str(found)
-    local = tunnels.host_of(session, vtep)
+        return found
+    local = _local_host(session, vtep)
     if local is not None:
         raise errors.LocalVtep(vtep=vtep, host=local)
     made = agent_models.Agent(**_values(vtep, timeutils.utcnow()))
     session.add(made)
     session.flush()
     return str(made.id)
+
+
+def _find(session: Any, vtep: str) -> str | None:
+    query = sa.select(agent_models.Agent.id).filter_by(agent_type=AGENT_TYPE, host=host_of(vtep))
+    found = session.execute(query).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def _local_host(session: Any, vtep: str) -> str | None:
+    """The host of this site whose agent reports this tunnel address.
+
+    Reads all agents, since agents spell IPv6 as they like: for the first port of a VTEP only.
+    """
+    query = sa.select(agent_models.Agent.host, agent_models.Agent.configurations).where(
+        agent_models.Agent.agent_type != AGENT_TYPE
+    )
+    for host, configurations in session.execute(query):
+        if tunnels.canonical(tunnels.address(configurations)) == vtep:
+            return str(host)
+    return None
 
 
 def _values(vtep: str, now: datetime.datetime) -> dict[str, Any]:
