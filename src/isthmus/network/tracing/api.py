@@ -6,12 +6,10 @@ probes and to looks: none of it changes a port that a person made.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import fastapi
@@ -95,16 +93,9 @@ class RemoveOrder(pydantic.BaseModel):
 
 
 def router(engine: world.Engine) -> fastapi.APIRouter:
-    """The routes of one engine, and the janitor that removes what died runs left."""
-    janitor = _Janitor(engine)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        janitor.start()
-        yield
-        janitor.stop()
-
-    both = fastapi.APIRouter(lifespan=lifespan)
+    """The routes of one engine. It also starts the janitor that removes what died runs left."""
+    _Janitor(engine).start()
+    both = fastapi.APIRouter()
     both.include_router(_for_people(engine))
     both.include_router(_for_engines(engine))
     return both
@@ -167,28 +158,24 @@ def _for_engines(engine: world.Engine) -> fastapi.APIRouter:
     return routes
 
 
-class _Janitor:
-    """Removes the ports of probes whose time is over, at the start and every minute."""
+class _Janitor(threading.Thread):
+    """Removes the ports of probes whose time is over, every minute. Several at once do no harm."""
 
     def __init__(self, engine: world.Engine) -> None:
+        super().__init__(name="janitor of probes", daemon=True)
         self._engine = engine
-        self._stopping = threading.Event()
 
-    def start(self) -> None:
-        if self._engine.hosts.names:  # A witness has neither hosts nor a Neutron.
-            threading.Thread(target=self._run, name="janitor of probes", daemon=True).start()
+    def run(self) -> None:
+        while self._engine.hosts.names:  # A witness has neither hosts nor a Neutron.
+            time.sleep(JANITOR_SECONDS)
+            self._tidy()
 
-    def stop(self) -> None:
-        self._stopping.set()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                for line in probes.remove_expired(self._engine, time.time()):
-                    LOG.warning("a probe that is over stays for now: %s", line)
-            except errors.IsthmusError as error:
-                LOG.debug("probes that are over cannot be looked for: %s", error)
-            except Exception:
-                # A thread that died would leave litter without a word.
-                LOG.exception("the janitor of probes failed; it goes on")
-            self._stopping.wait(JANITOR_SECONDS)
+    def _tidy(self) -> None:
+        try:
+            for line in probes.remove_expired(self._engine, time.time()):
+                LOG.warning("a probe that is over stays for now: %s", line)
+        except errors.IsthmusError as error:
+            LOG.debug("probes that are over cannot be looked for: %s", error)
+        except Exception:
+            # A thread that died would leave litter without a word.
+            LOG.exception("the janitor of probes failed; it goes on")

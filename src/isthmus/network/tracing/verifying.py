@@ -91,6 +91,7 @@ class Run:
         """How far it is; `lines` are for a person who waits."""
         return {
             "id": self.id,
+            "site": self._engine.site,
             "network": self.network.name,
             "phase": str(self.phase),
             "lines": list(self._lines),

@@ -1,0 +1,194 @@
+"""`isthmus network trace` and `isthmus network verify`: why not, and whether at all."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cliff import lister
+
+from isthmus import errors
+from isthmus.cli import network_client, network_trace_screens, reports
+
+TRACE_SECONDS = 60.0
+"""A silent site and a swallowing underlay cost the engine some 45 s together."""
+
+POLL_SECONDS = 0.5
+CLEANING_SECONDS = 60.0
+
+_EXIT_CODES = {"INFO": 0, "WARN": 1, "ERROR": 2}
+
+Document = Mapping[str, Any]
+
+
+class _Judging(lister.Lister):
+    """A command that shows one document of an engine and leaves with the verdict in it."""
+
+    _found: Document
+
+    def screen(self, found: Document, *, colour: bool) -> str:
+        """What a person sees."""
+        raise NotImplementedError
+
+    def exit_code(self, found: Document) -> int:
+        """The verdict for scripts."""
+        raise NotImplementedError
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("network", metavar="NETWORK", help="Name or id of a stretched network.")
+        parser.add_argument(
+            "--ask", metavar="SITE", help="Ask the engine of this site; otherwise any that answers."
+        )
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Print what was found and return the verdict on it."""
+        super().run(parsed_args)
+        return self.exit_code(self._found)
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
+    ) -> int:
+        """A screen, the whole document, or rows, as the format asks for."""
+        out, form = self.app.stdout, parsed_args.formatter
+        if parsed_args.columns or parsed_args.sort_columns or form not in ("table", "json", "yaml"):
+            return reports.choose(super().produce_output, parsed_args, column_names, data)
+        if form == "table":
+            out.write(self.screen(self._found, colour=reports.colourful(out, os.environ)))
+        elif form == "json":
+            indent = None if parsed_args.noindent else 2
+            out.write(json.dumps(self._found, indent=indent) + "\n")
+        else:
+            out.write(reports.as_yaml(self._found))
+        return 0
+
+    def _path(self, parsed_args: argparse.Namespace, verb: str) -> str:
+        return f"/v1/networks/{urllib.parse.quote(parsed_args.network, safe='')}/{verb}"
+
+
+class Trace(_Judging):
+    """Say why one port of a stretched network does not reach another, and what to do about it.
+
+    Walks the way of a packet from A to B and of its reply, hop by hop: ports, security groups,
+    remote ports, entries of both hosts, tunnels, MTU. Nothing is changed. A and B are ids, names or
+    addresses of ports; SITE:NAME narrows to a site. Leaves with 0 when nothing is wrong, 1 when
+    there are warnings, 2 when A does not reach B.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("a", metavar="A", help="The port that opens the connection.")
+        parser.add_argument("b", metavar="B", help="The port that it is opened to.")
+        parser.add_argument(
+            "--protocol",
+            choices=("icmp", "tcp", "udp"),
+            default="icmp",
+            help="What security groups are asked about; default: icmp.",
+        )
+        parser.add_argument("--port", type=int, metavar="N", help="The destination's TCP/UDP port.")
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        if parsed_args.port is not None and parsed_args.protocol == "icmp":
+            raise errors.UsageError(
+                "ICMP has no ports", next_command="add --protocol tcp or --protocol udp"
+            )
+        client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
+        names = ("a", "b", "protocol", "port")
+        body = {name: getattr(parsed_args, name) for name in names}
+        path = self._path(parsed_args, "trace")
+        self._found = client.post(path, body, timeout=TRACE_SECONDS)
+        rows = network_trace_screens.trace_rows(self._found)
+        return network_trace_screens.TRACE_COLUMNS, rows
+
+    def screen(self, found: Document, *, colour: bool) -> str:
+        return network_trace_screens.trace(found, colour=colour)
+
+    def exit_code(self, found: Document) -> int:
+        return _EXIT_CODES[str(found["outcome"])]
+
+
+class Verify(_Judging):
+    """Prove that every host of a stretched network reaches every other, with packets.
+
+    Plugs a probe on every host of every site, as guests are plugged, pings each from each, proves
+    the MTU and measures the latency between sites, says why pairs fail, and removes the probes
+    again, also after Ctrl-C. Leaves with 0 when every pair is reached, 1 when not.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--quick", action="store_true", help="One host of each site instead of all."
+        )
+        parser.add_argument(
+            "--count", type=int, default=5, metavar="N", help="Packets for each pair; default: 5."
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
+        body = {"quick": parsed_args.quick, "count": parsed_args.count}
+        path = self._path(parsed_args, "verify")
+        run = client.post(path, body)
+        # The run lives in the engine that began it; no other knows of it.
+        pinned = network_client.connect(self.app.options.sites, ask=run["site"])
+        self._found = self._followed(pinned, f"{path}/{run['id']}")
+        rows = network_trace_screens.pair_rows(self._found)
+        return network_trace_screens.PAIR_COLUMNS, rows
+
+    def _followed(self, client: network_client.Client, path: str) -> Document:
+        """The report, when it is there; Ctrl-C removes the probes first."""
+        try:
+            run = self._ended(client, path)
+        except KeyboardInterrupt:
+            self._say("interrupted: the probes are being removed")
+            client.delete(path)
+            self._ended(client, path, seconds=CLEANING_SECONDS)
+            raise
+        if run["report"] is None:
+            raise errors.IsthmusError(
+                "the verification was not completed",
+                where=f"engine of {run['site']}",
+                cause=run["error"],
+                unchanged="the probes are removed; what could not be goes by itself in five minutes",
+                next_command="isthmus network list",
+            )
+        report: Document = run["report"]
+        return report
+
+    def _ended(
+        self, client: network_client.Client, path: str, *, seconds: float = float("inf")
+    ) -> Document:
+        """The run when it has ended, or as it is after `seconds`; its lines are shown meanwhile."""
+        shown, deadline = 0, time.monotonic() + seconds
+        while True:
+            run: Document = client.get(path)
+            for line in run["lines"][shown:]:
+                self._say(line)
+            shown = len(run["lines"])
+            if run["phase"] == "done" or time.monotonic() > deadline:
+                return run
+            time.sleep(POLL_SECONDS)
+
+    def _say(self, line: str) -> None:
+        """Progress is for people, and never in the way of what a program reads."""
+        if self.app.options.verbose_level:
+            print(line, file=sys.stderr, flush=True)
+
+    def screen(self, found: Document, *, colour: bool) -> str:
+        return network_trace_screens.verification(found, colour=colour)
+
+    def exit_code(self, found: Document) -> int:
+        return 0 if found["reached"] else 1
