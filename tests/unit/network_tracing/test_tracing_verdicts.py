@@ -39,7 +39,7 @@ def test_nothing_wrong_is_said_in_one_sentence() -> None:
     assert found.outcome is Outcome.INFO
     assert found.root is None
     assert [hop.part for hop in found.there] == [
-        "port", "groups", "remote port", "ARP", "FDB", "tunnel", "underlay", "arrival", "groups",
+        "port", "groups", "remote port", "ARP", "FDB", "tunnel", "way", "arrival", "groups",
         "port",
     ]  # fmt: skip
 

@@ -107,7 +107,7 @@ class _Walk:
         else:
             known = self._known(self.target, self.source.site)
             yield from _Sender(self.facts, here, self.target, to, known).hops()
-        yield _underlay(self.facts, here, there, self.facts.ways.get((back, to), Way()))
+        yield _underlay(self.facts, here, there, (back, to))
         if there.error:
             yield _unknown(there, "tunnel")
         else:
@@ -210,15 +210,20 @@ def _unknown(host: Host, part: str) -> Hop:
     return Hop(place=host.place, part=part, text="not known", outcome=None, fault=fault)
 
 
-def _underlay(facts: Facts, here: Host, there: Host, way: Way) -> Hop:
-    place = f"{here.place} to {there.place}"
+def _underlay(facts: Facts, here: Host, there: Host, ends: tuple[str, str]) -> Hop:
+    way = facts.ways.get(ends, Way())
+    between = f"{ends[0]} to {ends[1]}"
     if way.reached is None:
-        text = f"not tried: {way.error}" if way.error else "not tried"
-        return Hop(place=place, part="underlay", text=text, outcome=None)
+        return Hop(
+            place="underlay",
+            part="way",
+            text=f"{between}: {way.error or 'not tried'}",
+            outcome=None,
+        )
     parts = ["reached" if way.reached else "not reached"]
     if way.milliseconds is not None:
         parts.append(f"{way.milliseconds:.1f} ms")
     if way.largest is not None:
-        parts.append(f"{way.largest} bytes pass ({facts.mtu} + {facts.overhead} are needed)")
+        parts.append(f"{way.largest} bytes pass, {facts.mtu} + {facts.overhead} are needed")
     fault = explaining.underlay_fault(facts, here, there, way)
-    return _hop(place, "underlay", ", ".join(parts), fault)
+    return _hop("underlay", "way", f"{between}: {', '.join(parts)}", fault)
