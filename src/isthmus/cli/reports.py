@@ -39,21 +39,21 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=TIMEOUT_SECONDS,
         help=f"How long each site may take to answer, {TIMEOUT_SECONDS:g} by default. "
         "All are asked at once.",
     )
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 600:
+        found = 0.0
+    if not 0 < found <= 600:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 600 seconds")
-    return seconds
+    return found
 
 
 def look(known: inventory.Inventory, *, timeout: float, login: bool) -> Looked:
