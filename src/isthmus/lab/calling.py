@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from isthmus.identity.config import IDENTITY_PORT, IMAGE_PORT
+from isthmus.identity.config import ENGINE_PORT, IDENTITY_PORT, IMAGE_PORT, NETWORK_PORT
 from isthmus.lab.environment import SiteSpec
 from isthmus.lab.templates import Template
 
@@ -83,6 +83,14 @@ class Client:
     def images(self, token: str) -> Call:
         """List images: the site's Glance checks the token."""
         return self._call("GET", f"http://{self.address}:{IMAGE_PORT}/v2/images", token=token)
+
+    def networks(self, token: str) -> Call:
+        """List networks: the site's Neutron checks the token."""
+        return self._call("GET", f"http://{self.address}:{NETWORK_PORT}/v2.0/networks", token=token)
+
+    def stretched(self, token: str) -> Call:
+        """List stretched networks: the site's engine checks the token."""
+        return self._call("GET", f"http://{self.address}:{ENGINE_PORT}/v1/networks", token=token)
 
     def identity(
         self,

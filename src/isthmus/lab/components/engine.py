@@ -3,7 +3,8 @@
 import json
 
 from isthmus.identity import config
-from isthmus.lab import errors, inside
+from isthmus.lab import calling, errors, inside
+from isthmus.lab.calling import Call, Client
 from isthmus.lab.components import haproxy, host_agent, neutron, neutron_config, rabbitmq
 from isthmus.lab.components.base import Component, Context, script
 from isthmus.lab.environment import PHYSICAL_NETWORK, SiteSpec
@@ -35,7 +36,16 @@ class Engine(Component):
             raise errors.NotReady(
                 what="the engine does not answer", where=context.unit, cause=missing
             )
-        return "answers its health check"
+        seen = inside.within(context.site.namespace, lambda: _networks(context))
+        if seen.status != 200:
+            raise errors.NotReady(what="the engine refuses", where=context.unit, cause=seen.said)
+        return f"lists {len(seen.body['networks'])} stretched networks for a user with a token of this site"
+
+
+def _networks(context: Context) -> Call:
+    """What an administrator gets who lists stretched networks; to be called inside the site."""
+    login = Client(context.site.front).login(calling.account(context.template, "admin"))
+    return Client(address(context.site)).stretched(login.token) if login.token else login
 
 
 def _missing(context: Context) -> str | None:

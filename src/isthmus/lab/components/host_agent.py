@@ -2,11 +2,14 @@
 
 import json
 
+import requests
+
 from isthmus.identity import config
 from isthmus.lab import errors, inside
 from isthmus.lab.components import host as hosting
 from isthmus.lab.components.base import Context, script
 from isthmus.lab.components.host import EXTERNAL, INTEGRATION, TUNNEL, HostComponent
+from isthmus.sites import signing
 
 PART = "agent"
 SIGNING = "engines"  # the template's secret with which engines and host agents sign
@@ -29,7 +32,24 @@ class HostAgent(HostComponent):
             raise errors.NotReady(
                 what="the host's agent does not answer", where=context.unit, cause=missing
             )
-        return "answers its health check"
+        found = inside.within(context.site.namespace, lambda: _ports(context))
+        return f"tells a caller who signs as the engine of {found} ports on the switch"
+
+
+def _ports(context: Context) -> int:
+    """How many ports the agent tells the engine of; to be called inside the site."""
+    host = hosting.of(context)
+    secret = context.template.secret(SIGNING).encode()
+    signer = signing.Signer(secret, signing.engine_name(host.site))
+    headers = signer.headers("GET", "/ports", to=signing.host_name(host.site, host.name))
+    try:
+        answer = requests.get(f"http://{endpoint(host.address)}/ports", headers=headers, timeout=10)
+        answer.raise_for_status()
+        return len(answer.json()["ports"])
+    except requests.RequestException as error:
+        raise errors.NotReady(
+            what="the host's agent refuses the engine", where=context.unit, cause=str(error)
+        ) from error
 
 
 def endpoint(address: str) -> str:

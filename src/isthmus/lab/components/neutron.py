@@ -8,10 +8,9 @@ import shutil
 import sysconfig
 from pathlib import Path
 
-import requests
-
 from isthmus.identity import config
 from isthmus.lab import calling, errors, inside
+from isthmus.lab.calling import Call, Client
 from isthmus.lab.components import local_db, memcached, neutron_config, rabbitmq
 from isthmus.lab.components.base import Component, Context, script
 from isthmus.lab.components.keystone import gunicorn
@@ -55,8 +54,10 @@ class Neutron(Component):
     def test(self, context: Context) -> str:
         if missing := _missing(context):
             raise errors.NotReady(what="Neutron does not answer", where=context.unit, cause=missing)
-        found = inside.within(context.site.namespace, lambda: _networks(context))
-        return f"lists {found} networks for a user with a token of this site"
+        seen = inside.within(context.site.namespace, lambda: _networks(context))
+        if seen.status != 200:
+            raise errors.NotReady(what="Neutron refuses", where=context.unit, cause=seen.said)
+        return f"lists {len(seen.body['networks'])} networks for a user with a token of this site"
 
 
 class NeutronRpc(Component):
@@ -140,20 +141,10 @@ def _missing(context: Context) -> str | None:
     )
 
 
-def _networks(context: Context) -> int:
-    """How many networks an administrator sees; to be called inside the site."""
-    login = calling.Client(context.site.front).login(calling.account(context.template, "admin"))
-    if login.status != 201:
-        raise errors.NotReady(what="nobody can log in", where=context.unit, cause=login.said)
-    url = f"http://{context.site.address(HOST)}:{config.NETWORK_PORT}/v2.0/networks"
-    try:
-        answer = requests.get(url, headers={"X-Auth-Token": login.token}, timeout=calling.TIMEOUT)
-        answer.raise_for_status()
-        return len(answer.json()["networks"])
-    except requests.RequestException as error:
-        raise errors.NotReady(
-            what="Neutron refuses", where=context.unit, cause=str(error)
-        ) from error
+def _networks(context: Context) -> Call:
+    """What an administrator gets who lists networks; to be called inside the site."""
+    login = Client(context.site.front).login(calling.account(context.template, "admin"))
+    return Client(context.site.address(HOST)).networks(login.token) if login.token else login
 
 
 def _not_served(context: Context) -> str | None:
