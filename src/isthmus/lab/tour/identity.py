@@ -58,10 +58,10 @@ class Chapter:
         return _good(calling.at(site).login(self.admin), 201, "an admin login", site.name).token
 
 
-def begin(tour: Tour, home: Home, units: Mapping[str, Unit], environment: Environment) -> Chapter:
-    """The chapter on a lab that is up."""
+def take(tour: Tour, home: Home, units: Mapping[str, Unit], environment: Environment) -> None:
+    """All steps of the chapter, in order, on a lab that is up."""
     template = next(iter(units.values())).context.template
-    return Chapter(
+    chapter = Chapter(
         tour=tour,
         home=home,
         units=units,
@@ -69,11 +69,7 @@ def begin(tour: Tour, home: Home, units: Mapping[str, Unit], environment: Enviro
         demo=calling.account(template, "demo"),
         admin=calling.account(template, "admin"),
     )
-
-
-def run(chapter: Chapter) -> None:
-    """All steps of the chapter, in order."""
-    step = chapter.tour.step
+    step = tour.step
     paris, madrid = _title(chapter.paris), _title(chapter.madrid)
     step(f"log in once at {paris}", lambda: _login(chapter))
     step("use the token in every region", lambda: _use_everywhere(chapter))
