@@ -82,12 +82,12 @@ def _port(ending: str, payload: Mapping[str, Any], networks: Mapping[str, str]) 
 
 
 def _network(_ending: str, payload: Mapping[str, Any], networks: Mapping[str, str]) -> Poke:
-    ids = {body.get("id", payload.get("network_id")) for body in _bodies(payload, "network")}
+    ids = {str(body.get("id", payload.get("network_id"))) for body in _bodies(payload, "network")}
     return _both(networks[each] for each in ids if each in networks)
 
 
 def _subnet(_ending: str, payload: Mapping[str, Any], networks: Mapping[str, str]) -> Poke:
-    ids = {body.get("network_id") for body in _bodies(payload, "subnet")}
+    ids = {str(body.get("network_id")) for body in _bodies(payload, "subnet")}
     return _both(networks[each] for each in ids if each in networks)
 
 
