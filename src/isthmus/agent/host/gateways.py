@@ -144,7 +144,8 @@ class Gateway:
 
     def _plug(self) -> None:
         for name in (self.outer, self.inner):
-            running.run(["ip", "link", "set", name, "up"])
+            # The host's own kernel has nothing to say on these wires: they are the switch's.
+            running.run(["ip", "link", "set", name, "arp", "off", "addrgenmode", "none", "up"])
         bridges, mark = self._switch.bridges, f'external_ids:{MARK}="{self.spec.id}"'
         ids = {"iface-id": self.spec.port_id, "attached-mac": self.spec.mac}
         words = [f'external_ids:{key}="{value}"' for key, value in ids.items()]

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from isthmus import errors
+from isthmus.network.declarations import DeclarationError
 
 DEVICE_OWNER_GATEWAY = "isthmus:gateway"
 DEVICE_OWNER_RESERVATION = "isthmus:reservation"
@@ -143,14 +144,8 @@ def _read(document: Mapping[str, Any]) -> ServiceAddress:
     )
 
 
-class DeclarationError(errors.UsageError):
-    """A declaration is refused; `field` names the part that is wrong. Nothing was changed."""
-
-    def __init__(self, field: str, what: str, cause: str) -> None:
-        super().__init__(
-            what, where=f"field {field}", cause=cause, unchanged="no address was declared"
-        )
-        self.field = field
+def _refused(field: str, what: str, cause: str) -> DeclarationError:
+    return DeclarationError(field, what, cause=cause, unchanged="no address was declared")
 
 
 def parse_check(text: str) -> Check:
@@ -160,7 +155,7 @@ def parse_check(text: str) -> Check:
         return Check(probe=Probe.TCP, port=int(port))
     if text in (Probe.ICMP, Probe.NONE):
         return Check(probe=Probe(text))
-    raise DeclarationError("check", f"there is no check {text!r}", "it is tcp:PORT, icmp or none")
+    raise _refused("check", f"there is no check {text!r}", "it is tcp:PORT, icmp or none")
 
 
 def declare(
@@ -175,12 +170,12 @@ def declare(
     for field, value in (("prefer", request.prefer), *(("hosts", each) for each in request.hosts)):
         if value is not None and value not in request.targets:
             cause = f"the targets are in {', '.join(request.targets)}"
-            raise DeclarationError(field, f"there is no target in {value}", cause)
+            raise _refused(field, f"there is no target in {value}", cause)
     if request.fail_back is not None and request.prefer is None:
         cause = "back to where is said by the preferred site"
-        raise DeclarationError("fail_back", "there is no site to fail back to", cause)
+        raise _refused("fail_back", "there is no site to fail back to", cause)
     if request.fail_back is not None and not 0 <= request.fail_back <= 86400:
-        raise DeclarationError("fail_back", "no such time", "it is 0 to 86400 seconds")
+        raise _refused("fail_back", "no such time", "it is 0 to 86400 seconds")
     return request
 
 
@@ -190,15 +185,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 def _named(request: ServiceAddress, existing: tuple[ServiceAddress, ...]) -> None:
     if not _NAME.fullmatch(request.name):
         cause = "1 to 63 letters, digits, dots, hyphens and underscores"
-        raise DeclarationError("name", f"an address cannot be called {request.name!r}", cause)
+        raise _refused("name", f"an address cannot be called {request.name!r}", cause)
     for other in existing:
         if other.id == request.id:
             continue
         if other.name == request.name:
             cause = f"it is {other.address} ({other.kind}); give this one another name"
-            raise DeclarationError("name", f"the name {request.name} is taken", cause)
+            raise _refused("name", f"the name {request.name} is taken", cause)
         if other.address == request.address and _place(other) == _place(request):
-            raise DeclarationError(
+            raise _refused(
                 "address", f"{request.address} is declared already", f"it is called {other.name}"
             )
 
@@ -210,16 +205,16 @@ def _place(address: ServiceAddress) -> str:
 
 def _targeted(request: ServiceAddress, sites: tuple[str, ...]) -> None:
     if not request.targets:
-        raise DeclarationError("targets", "there is no target", "give SITE=ADDRESS at least once")
+        raise _refused("targets", "there is no target", "give SITE=ADDRESS at least once")
     for site, targets in request.targets.items():
         if site not in sites:
             cause = f"sites with a Neutron are {', '.join(sites) or 'none'}"
-            raise DeclarationError("targets", f"no target can be in {site}", cause)
+            raise _refused("targets", f"no target can be in {site}", cause)
         if request.kind is Kind.MOVED and len(targets) != 1:
             cause = f"{len(targets)} were given for {site}: one address leads to one target"
-            raise DeclarationError("targets", "a moved address has one target in each site", cause)
+            raise _refused("targets", "a moved address has one target in each site", cause)
         if request.address in targets:
             cause = (
                 "the target is the fixed address of the function's port, not the service address"
             )
-            raise DeclarationError("targets", f"{request.address} is its own target", cause)
+            raise _refused("targets", f"{request.address} is its own target", cause)

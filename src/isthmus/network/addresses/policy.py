@@ -36,6 +36,8 @@ class Standing:
     health: Health
     health_seconds: float = 0.0
     reason: str = ""
+    clean: bool = False
+    """Nothing of the address is left in this site: it is being deleted."""
 
     @property
     def site(self) -> str:

@@ -1,7 +1,7 @@
 """What a voter promises: an address to one claim at a time, until a moment of its own clock.
 
 It exists apart from `lease`, which is the other side, because a voter needs to know nothing of who
-asks. What must be on disk, and when, is said here; writing it is `remembering`'s.
+asks. What must be on disk, and when, is said here; writing it is `voting`'s.
 """
 
 from __future__ import annotations
