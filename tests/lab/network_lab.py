@@ -1,0 +1,129 @@
+"""The lab with networks as the tests see it: Neutrons, guests, and what a test leaves behind.
+
+What a test makes through this class is taken away after it; what it makes otherwise is its own to take away.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from running_lab import Lab
+
+from isthmus.lab import guests, neutrons, waiting
+from isthmus.lab.guests import Guest
+
+# The first packet of a tunnel is lost while its end is looked up, and Linux asks again for an address after a second.
+REACH_DEADLINE = 10.0
+
+
+@dataclass(kw_only=True)
+class NetworkLab(Lab):
+    """The running lab with the environment `network`."""
+
+    administrators: dict[str, neutrons.Neutron] = field(default_factory=dict, repr=False)
+    made: list[tuple[str, str]] = field(default_factory=list)  # (site, path), the last one first
+
+    def forget(self) -> None:
+        super().forget()
+        self.administrators.clear()
+        self.made.clear()
+
+    def neutron(self, site: str) -> neutrons.Neutron:
+        """The Neutron of a site, with a token of the administrator."""
+        if site not in self.administrators:
+            self.administrators[site] = neutrons.at(self.home, self.environment, site)
+        return self.administrators[site]
+
+    def new_network(
+        self, site: str, *, cidr: str = "10.60.0.0/24", name: str = "", **fields: Any
+    ) -> dict[str, Any]:
+        """A network of the site with one subnet and without DHCP; further fields are those of Neutron's network."""
+        neutron = self.neutron(site)
+        name = name or f"net-{uuid.uuid4().hex[:8]}"
+        network: dict[str, Any] = neutron.post("/networks", {"network": {"name": name, **fields}})[
+            "network"
+        ]
+        self.made.insert(0, (site, f"/networks/{network['id']}"))
+        subnet = {
+            "network_id": network["id"],
+            "ip_version": 4,
+            "cidr": cidr,
+            "gateway_ip": None,
+            "enable_dhcp": False,
+        }
+        neutron.post("/subnets", {"subnet": subnet})
+        return network
+
+    def new_open_group(self, site: str) -> str:
+        """The id of a security group that lets everything in."""
+        neutron = self.neutron(site)
+        body = {"security_group": {"name": f"open-{uuid.uuid4().hex[:8]}"}}
+        group = str(neutron.post("/security-groups", body)["security_group"]["id"])
+        self.made.append((site, f"/security-groups/{group}"))
+        rule = {"security_group_id": group, "direction": "ingress", "ethertype": "IPv4"}
+        neutron.post("/security-group-rules", {"security_group_rule": rule})
+        return group
+
+    def guest(
+        self,
+        site: str,
+        host: str,
+        network: str,
+        *,
+        groups: Sequence[str] | None = None,
+        ip: str = "",
+    ) -> Guest:
+        """A guest of its own for one test, connected; in a group that lets everything in unless said otherwise."""
+        return guests.add(
+            self.home,
+            site=site,
+            host=host,
+            network=network,
+            name=f"guest-{uuid.uuid4().hex[:6]}",
+            ip=ip or None,
+            security_groups=[self.new_open_group(site)] if groups is None else groups,
+        )
+
+    def reaches(self, guest: Guest, address: str, *, deadline: float = REACH_DEADLINE) -> float:
+        """Wait until the guest gets an answer from the address; returns the seconds."""
+        return waiting.until(
+            lambda: None if guests.ping(guest, address, count=1) else "no answer",
+            deadline=deadline,
+            what=f"{guest.name} does not reach {address}",
+            where=f"{guest.site}/{guest.host}",
+        )
+
+    def never_reaches(self, guest: Guest, address: str, *, seconds: float = 2.0) -> None:
+        """No ping is answered for a while: as long as a first packet takes that has to be looked up."""
+        ended = time.monotonic() + seconds
+        while time.monotonic() < ended:
+            assert guests.ping(guest, address, count=2) == 0, f"{guest.name} reaches {address}"
+
+    def tidy(self) -> None:
+        """Take away the guests, then what the test has made in the Neutrons."""
+        for guest in guests.listed(self.home):
+            guests.remove(self.home, guest.name)
+        for site, path in self.made:
+            self.neutron(site).delete(path)
+        self.made.clear()
+
+    def mend(self) -> None:
+        super().mend()
+        self.tidy()
+
+    def ailing(self) -> str | None:
+        return super().ailing() or self.unwired()
+
+    def unwired(self) -> str | None:
+        """A host whose agent Neutron calls dead."""
+        for site in self.sites:
+            if site.hosts:
+                agents = self.neutron(site.name).get("/agents", binary="neutron-openvswitch-agent")
+                alive = {agent["host"] for agent in agents["agents"] if agent["alive"]}
+                if dead := set(site.hosts) - alive:
+                    return (
+                        f"{site.name}: Neutron calls the agents of {', '.join(sorted(dead))} dead"
+                    )
+        return None
