@@ -9,6 +9,7 @@ kernel run on meanwhile.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -81,8 +82,8 @@ class Gateway:
 
     @property
     def stands(self) -> bool:
-        """Whether its namespace is there."""
-        return (inside.NAMESPACES / self.namespace).exists()
+        """Whether its namespace is there: a mount, not the empty file that one leaves behind."""
+        return os.path.ismount(inside.NAMESPACES / self.namespace)
 
     def build(self) -> None:
         """Make it from nothing. Raises `errors.HostError`; what was made is taken away then."""

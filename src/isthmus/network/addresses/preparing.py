@@ -98,6 +98,13 @@ class Preparer(threading.Thread):
             place.due = 0.0
         self._woken.set()
 
+    def hurry(self, address: str) -> None:
+        """The gateway of an address has vanished from its host."""
+        place = self._places.get(address)
+        if place is not None and place.due > time.monotonic() + RETRY_SECONDS:
+            place.due = 0.0
+            self._woken.set()
+
     def stop(self) -> None:
         self._stopping = True
         self._woken.set()

@@ -277,6 +277,8 @@ class Service:
         def act() -> None:
             for address, steward in self._stewards.items():
                 steward.reported(host, reports.get(address))
+                if steward.host == host and address not in reports:
+                    self.preparer.hurry(address)
 
         self._inbox.put(act)
 

@@ -109,6 +109,11 @@ class Steward:
         highest = self.claimant.highest if hasattr(self, "claimant") else 0
         return Claimant(address=self.address.id, place=place, voters=self._voters, highest=highest)
 
+    @property
+    def host(self) -> str | None:
+        """The host that its gateway stands on."""
+        return self._host
+
     # -- what is told to it
 
     def prepared(self, host: str | None, reason: str) -> None:
