@@ -17,7 +17,8 @@ import pydantic
 from isthmus.engine import changing, gathering, projects
 from isthmus.engine.core import Engine
 from isthmus.engine.rights import Caller
-from isthmus.network import declarations, partition
+from isthmus.network import declarations
+from isthmus.network.partition import Policy
 
 LONGEST_SYNC_SECONDS = 600.0
 
@@ -43,7 +44,7 @@ class NewNetwork(_Body):
     gateways: dict[str, str] = {}
     dhcp: declarations.Dhcp = declarations.Dhcp.NONE
     mtu: int | None = None
-    partition: partition.Policy = partition.Policy.KEEP
+    partition: Policy = Policy.KEEP
     partition_after_seconds: float = 300.0
 
 
@@ -53,7 +54,7 @@ class Changes(_Body):
     name: str | None = None
     dhcp: declarations.Dhcp | None = None
     mtu: int | None = None
-    partition: partition.Policy | None = None
+    partition: Policy | None = None
     partition_after_seconds: float | None = None
 
 
