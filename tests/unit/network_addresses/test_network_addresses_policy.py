@@ -15,6 +15,7 @@ from isthmus.network.addresses.declarations import Check, Kind, Probe, ServiceAd
 from isthmus.network.addresses.health import Health
 from isthmus.network.addresses.lease import Phase
 from isthmus.network.addresses.policy import Do, Standing, View
+from isthmus.network.declarations import DeclarationError
 
 ADDRESS = ServiceAddress(
     id="11111111-2222-3333-4444-555555555555",
@@ -176,14 +177,14 @@ def test_a_document_of_another_shape_is_refused_in_words() -> None:
     ],
 )
 def test_what_cannot_work_is_refused_by_its_field(field: str, change: dict[str, Any]) -> None:
-    with pytest.raises(declarations.DeclarationError) as caught:
+    with pytest.raises(DeclarationError) as caught:
         declared(**change)
     assert caught.value.field == field
 
 
 def test_two_moved_addresses_may_not_be_one_and_two_of_different_networks_may() -> None:
     other = replace(ADDRESS, id="other", name="other")
-    with pytest.raises(declarations.DeclarationError):
+    with pytest.raises(DeclarationError):
         declarations.declare(other, (ADDRESS,), ("lyon", "paris"))
     vrrp = replace(ADDRESS, kind=Kind.VRRP)
     elsewhere = replace(other, kind=Kind.VRRP, network="another")
@@ -192,7 +193,7 @@ def test_two_moved_addresses_may_not_be_one_and_two_of_different_networks_may() 
 
 @pytest.mark.parametrize("text", ["tcp", "tcp:0", "tcp:70000", "http", "icmp:3", ""])
 def test_an_unknown_check_is_refused(text: str) -> None:
-    with pytest.raises(declarations.DeclarationError):
+    with pytest.raises(DeclarationError):
         declarations.parse_check(text)
 
 
