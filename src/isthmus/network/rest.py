@@ -66,6 +66,8 @@ class Api:
                 region_name=self._region,
                 skip_discovery=True,
             )
+        except vendor.EndpointNotFound:
+            return None
         except Exception as error:  # keystoneauth and requests have no common root
             raise Failed(f"no token from the identity service: {self._words(error)}") from error
         return str(url).rstrip("/").removesuffix("/v2.0") if url else None
