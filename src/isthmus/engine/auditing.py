@@ -22,6 +22,7 @@ from isthmus.engine.calling import Callees
 from isthmus.engine.keeping import Keeper
 from isthmus.engine.looping import Loop
 from isthmus.engine.messaging import CastError
+from isthmus.engine.observing import Seen
 from isthmus.network import findings, forwarding
 from isthmus.network.declarations import StretchedNetwork
 from isthmus.network.findings import Code, Finding
@@ -76,7 +77,7 @@ class Auditor(Loop):
         """Casts sent again, by host, since the engine began."""
 
     def tick(self) -> None:
-        networks = _networks(self._home.keepers.values(), self._home.site)
+        networks = self._networks()
         if not self._home.hosts.names or not networks:
             self.audit = Audit(at=time.time())
             return
@@ -92,6 +93,25 @@ class Auditor(Loop):
         self.audit = Audit(
             at=time.time(), findings=tuple(told), clean=frozenset(held) - frozenset(differing)
         )
+
+    def _networks(self) -> dict[int, tuple[StretchedNetwork, SiteView]]:
+        """The networks that this site holds, by VNI, with what is known of them now."""
+        found = {}
+        for keeper in self._home.keepers.values():
+            view = keeper.known(self._home.site)
+            if view is None or view.network is None or keeper.declaration.deleting:
+                continue
+            if not keeper.settled:
+                view = self._looked(keeper) or view
+            found[keeper.declaration.vni] = (keeper.declaration, view)
+        return found
+
+    def _looked(self, keeper: Keeper) -> SiteView | None:
+        """A new look, which the keeper may use too; None if it was not good."""
+        began = time.monotonic()
+        view = self._home.neutron().view(keeper.declaration)
+        keeper.seen(Seen(site=self._home.site, began=began, view=view))
+        return view if view.good and view.network is not None else None
 
     def _held(self, hosts: Iterable[str]) -> tuple[dict[str, Fdb], list[Finding]]:
         """What each host holds, and findings about those that do not say."""
@@ -180,16 +200,6 @@ class Auditor(Loop):
             remedy=f"look at the message broker of {self._home.site}; the next audit tries again",
             owners=(f"{self._home.site}: host {host}",),
         )
-
-
-def _networks(keepers: Iterable[Keeper], site: str) -> dict[int, tuple[StretchedNetwork, SiteView]]:
-    """The networks that this site holds, by VNI, with what is known of them now."""
-    found = {}
-    for keeper in keepers:
-        view = keeper.known(site)
-        if view is not None and view.network is not None and not keeper.declaration.deleting:
-            found[keeper.declaration.vni] = (keeper.declaration, view)
-    return found
 
 
 def _differences(held: Mapping[str, Fdb], views: Mapping[int, SiteView]) -> Differences:

@@ -234,6 +234,8 @@ class Engine:
         )
         for site in self.neutron_sites & self.pokers.keys() if not content.empty else ():
             self.pokers[site].say(content)
+        for network_id in poke.ports.keys() & known.keys():
+            known[network_id].changed_here()
         for network_id in poke.own_whole & known.keys():
             known[network_id].want_round()
         for network_id, device_ids in poke.own_ports.items():

@@ -39,6 +39,10 @@ AT_ONCE = 50
 """Actions on ports between two looks into the inbox. A port costs Neutron about a quarter of a
 second, and somebody waits for the port that was just poked about."""
 
+SETTLE_SECONDS = 10.0
+"""How long a port takes to become ACTIVE after it was bound, which Neutron tells nobody: the agent
+polls every 2 s."""
+
 JITTER = 0.2
 """Largest random part of the interval: engines that were started together shall not ask together."""
 
@@ -111,6 +115,7 @@ class Keeper(threading.Thread):
         self._memories: dict[str, Memory] = {}
         self._lost: frozenset[str] = frozenset()
         self._acted = 0
+        self._changed_at = float("-inf")
         self._heard: dict[Origin, float] = {}
         self._touched: set[Origin] = set()
         self._lags: dict[str, Lag] = {}
@@ -170,6 +175,17 @@ class Keeper(threading.Thread):
     def touched_here(self, origins: Iterable[Origin]) -> None:
         """Somebody did something to the remote ports that stand for these, in the own site."""
         self._around.observer(self._around.site).ask_ports(self, origins)
+
+    def changed_here(self) -> None:
+        """Somebody made or changed a real port in the own site."""
+        self._changed_at = time.monotonic()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the own site was looked at whole since its ports last changed, and after they had
+        time to become active."""
+        memory = self._memories.get(self._around.site, Memory())
+        return memory.whole_at >= self._changed_at + SETTLE_SECONDS
 
     def seen(self, seen: Seen) -> None:
         self._inbox.put(seen)
