@@ -72,6 +72,7 @@ def test_a_probe_stops_when_it_is_closed() -> None:
         "wsrep_sst_auth = sst:0123456789abcdef",
         '  "password": "0123456789abcdef",',
         "memcache_secret_key: 0123456789abcdef",
+        "transport_url = rabbit://isthmus:0123456789abcdef@10.99.1.6:5672/neutron",
     ],
 )
 def test_a_support_bundle_hides_the_value_of_a_secret(line: str) -> None:

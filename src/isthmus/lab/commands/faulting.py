@@ -10,7 +10,9 @@ from isthmus.lab.commands.lifecycle import place
 from isthmus.lab.environment import Environment
 
 _LINKS = "A site (all its links) or a link, for example madrid or paris-lyon."
-_UNITS = "A site or one component, for example paris or madrid/keystone."
+_UNITS = (
+    "A site, a compute host or one component, for example paris, paris/compute1 or madrid/keystone."
+)
 
 
 class _Fault(Command):
@@ -81,7 +83,7 @@ class Delay(_Fault):
 
 
 class Kill(_Fault):
-    """Kill a component, or a whole site: all its processes die at once and it falls silent."""
+    """Kill a component, a compute host or a whole site: all its processes die at once and it falls silent."""
 
     target_help = _UNITS
 
@@ -91,7 +93,7 @@ class Kill(_Fault):
 
 
 class Freeze(_Fault):
-    """Freeze a component or a site (SIGSTOP): it accepts connections and never answers."""
+    """Freeze a component, a host or a site (SIGSTOP): it accepts connections and never answers."""
 
     target_help = _UNITS
 

@@ -15,13 +15,24 @@ from cliff.lister import Lister
 
 from isthmus.lab import bringup, errors, home, network, processes, state, templates
 from isthmus.lab.commands.lifecycle import place
+from isthmus.lab.components import host as hosting
+from isthmus.lab.environment import Environment
 from isthmus.lab.running import run
 
 _MEBI = 1 << 20
 
+_CONFIGURATIONS = (".conf", ".cfg", ".cnf", ".ini", ".yaml", ".py")
+
+# What a support bundle shows of a host's switch.
+_SWITCH_LOOKS = {
+    "switch": ["ovs-vsctl", "--timeout=5", "show"],
+    "br-int": ["ovs-ofctl", "--timeout=5", "-O", "OpenFlow13", "dump-flows", "br-int"],
+    "br-tun": ["ovs-ofctl", "--timeout=5", "-O", "OpenFlow13", "dump-flows", "br-tun"],
+}
+
 # Lines of configurations that a support bundle must not hold.
 _SECRET = re.compile(
-    r"""(?im)^(.*?(?:password|secret|sst_auth|connection|auth_key)[\w"']*\s*[=:]\s*).+$"""
+    r"""(?im)^(.*?(?:password|secret|sst_auth|connection|auth_key|transport_url)[\w"']*\s*[=:]\s*).+$"""
 )
 
 
@@ -122,20 +133,29 @@ class Traffic(Lister):
 
 
 class Exec(Command):
-    """Run a command inside a site's namespace (a shell if none is given): isthmus lab exec paris -- ip addr."""
+    """Run a command inside a site's or a compute host's namespace (a shell if none is given): isthmus lab exec paris -- ip addr.
+
+    On a host (isthmus lab exec paris/compute1 -- ovs-vsctl show), ovs-vsctl and ovs-ofctl find the host's own switch.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("site")
+        parser.add_argument("target", metavar="SITE[/HOST]")
         parser.add_argument("command", nargs=argparse.REMAINDER)
         return parser
 
     def take_action(self, arguments: argparse.Namespace) -> int:
-        site = home.require_record(place()).environment.site(arguments.site)
+        where = place()
+        name, _, host = arguments.target.partition("/")
+        site = home.require_record(where).environment.site(name)
+        namespace, switch = site.namespace, {}
+        if host:
+            spec = site.host(host)
+            namespace, switch = spec.namespace, hosting.tools(where, spec)
         given = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
         words = given or [os.environ.get("SHELL", "/bin/sh")]
         return subprocess.run(
-            ["ip", "netns", "exec", site.namespace, *words], check=False
+            ["ip", "netns", "exec", namespace, *words], env={**os.environ, **switch}, check=False
         ).returncode
 
 
@@ -234,13 +254,25 @@ def _collected(where: home.Home) -> dict[str, str]:
             gathered[f"network/{namespace}-{what[0]}.txt"] = done.stdout + done.stderr
         ports = run(["ss", "-tanp"], namespace=namespace, check=False)
         gathered[f"network/{namespace}-sockets.txt"] = ports.stdout + ports.stderr
+    gathered |= _switches(where, record.environment)
     for path in sorted(where.logs.rglob("*.log")):
         gathered[f"logs/{path.relative_to(where.logs)}"] = processes.tail(path, 2000)
     for path in sorted(where.lab.glob("units/*/*/*")):
-        if path.suffix in (".conf", ".cfg", ".cnf", ".yaml", ".py") and path.is_file():
+        if path.suffix in _CONFIGURATIONS and path.is_file():
             gathered[f"configuration/{path.relative_to(where.lab / 'units')}"] = redact(
                 path.read_text()
             )
+    return gathered
+
+
+def _switches(where: home.Home, environment: Environment) -> dict[str, str]:
+    """What the switch of every compute host is told and what it does."""
+    gathered = {}
+    for host in (host for site in environment.sites for host in site.host_specs):
+        tools = {**processes.clean_environment(), **hosting.tools(where, host)}
+        for name, argv in _SWITCH_LOOKS.items():
+            done = run(argv, namespace=host.namespace, env=tools, check=False)
+            gathered[f"switches/{host.site}-{host.name}-{name}.txt"] = done.stdout + done.stderr
     return gathered
 
 

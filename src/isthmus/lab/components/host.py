@@ -5,6 +5,7 @@ from pathlib import Path
 
 from isthmus.lab.components.base import Component, Context
 from isthmus.lab.environment import HostSpec
+from isthmus.lab.home import Home
 from isthmus.lab.processes import Daemon
 
 SWITCH = "ovs"
@@ -31,6 +32,12 @@ def ovsdb(context: Context) -> str:
     return f"unix:{switch_directory(context)}/db.sock"
 
 
+def tools(home: Home, host: HostSpec) -> dict[str, str]:
+    """The environment in which `ovs-vsctl`, `ovs-ofctl` and `ovs-appctl` find the host's switch."""
+    folder = str(home.unit_directory(f"{host.site}/{host.name}-{SWITCH}"))
+    return {"OVS_RUNDIR": folder, "OVS_LOGDIR": folder}
+
+
 class HostComponent(Component):
     """A component that runs in the namespace of a host instead of the site's."""
 
@@ -38,9 +45,9 @@ class HostComponent(Component):
         self, context: Context, argv: list[str], *, env: Mapping[str, str] | None = None
     ) -> Daemon:
         """Start a daemon on the host; tools that it calls find the host's own switch."""
-        folder = switch_directory(context)
+        host = of(context)
         return context.spawn(
             argv,
-            env={"OVS_RUNDIR": str(folder), "OVS_LOGDIR": str(folder), **(env or {})},
-            namespace=of(context).namespace,
+            env={**tools(context.home, host), **(env or {})},
+            namespace=host.namespace,
         )
