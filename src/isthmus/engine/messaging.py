@@ -8,8 +8,11 @@ audit. Queue and pool have names of their own, so that other consumers keep thei
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import importlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -29,11 +32,29 @@ Heard = Callable[[str, Mapping[str, Any], float], None]
 """Called with event type, payload, and when it was sent (seconds since 1970)."""
 
 
+def _library() -> Any:
+    """oslo.messaging with plain threads, loaded late because a witness has no message bus.
+
+    What it stands on loads eventlet wherever that is installed, which nobody here uses.
+    """
+    loaded = sys.modules.get("eventlet")
+    sys.modules["eventlet"] = None  # type: ignore[assignment]
+    try:
+        with contextlib.suppress(Exception):
+            backend = importlib.import_module("oslo_service.backend")
+            backend.init_backend(backend.BackendType.THREADING)
+        return importlib.import_module("oslo_messaging")
+    finally:
+        del sys.modules["eventlet"]
+        if loaded is not None:
+            sys.modules["eventlet"] = loaded
+
+
 def _transport(url: str, kind: str) -> Any:
     """A transport of its own configuration: the global one belongs to whole OpenStack services."""
-    import oslo_messaging
     from oslo_config import cfg
 
+    oslo_messaging = _library()
     conf = cfg.ConfigOpts()
     conf([], project="isthmus", default_config_files=[], default_config_dirs=[])
     oslo_messaging.set_transport_defaults(EXCHANGE)
@@ -56,8 +77,7 @@ class Listener:
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
 
     def _listen(self) -> None:
-        import oslo_messaging
-
+        oslo_messaging = _library()
         while True:
             try:
                 transport = _transport(self._url, "notification")
@@ -115,10 +135,9 @@ class Caster:
 
     def cast(self, casts: Iterable[Cast]) -> None:
         """Send them in order. Raises CastError; what was sent before stays sent."""
-        import oslo_messaging
-
         with self._lock:
             try:
+                oslo_messaging = _library()
                 self._known = self._known or _transport(self._url, "rpc")
                 for each in casts:
                     target = oslo_messaging.Target(
