@@ -46,10 +46,18 @@ def decide(**more: Any) -> policy.Decision:
 
 def test_a_free_address_is_taken_by_the_preferred_site_first() -> None:
     preferred = replace(ADDRESS, prefer="paris")
-    assert decide(address=preferred, free_for=0.0).do is Do.CAMPAIGN
+    assert decide(address=preferred, last_owner="lyon/h1", free_for=0.0).do is Do.CAMPAIGN
     lyon: dict[str, Any] = {"own": standing("lyon/h1"), "others": (standing("paris/h1"),)}
-    assert decide(address=preferred, **lyon, free_for=0.0).do is Do.STAY
-    assert decide(address=preferred, **lyon, free_for=policy.HEAD_START).do is Do.CAMPAIGN
+    lyon |= {"address": preferred, "last_owner": "paris/h1"}
+    assert decide(**lyon, free_for=0.0).do is Do.STAY
+    assert decide(**lyon, free_for=policy.HEAD_START).do is Do.CAMPAIGN
+
+
+def test_a_new_address_waits_for_the_first_site_while_that_prepares_and_not_for_ever() -> None:
+    slow = (standing("lyon/h1", ready=False, health=Health.UNKNOWN),)
+    new: dict[str, Any] = {"address": replace(ADDRESS, prefer="lyon"), "others": slow}
+    assert decide(**new, free_for=policy.FIRST_SECONDS - 0.1).do is Do.STAY
+    assert decide(**new, free_for=policy.FIRST_SECONDS).do is Do.CAMPAIGN
 
 
 def test_a_site_that_was_not_heard_is_not_waited_for() -> None:

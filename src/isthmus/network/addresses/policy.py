@@ -18,6 +18,10 @@ HEAD_START = 0.3
 """Seconds that a site waits for each better one, so that sites do not split the votes: more than
 asking takes over a slow WAN, and little beside the lease that has just run out."""
 
+FIRST_SECONDS = 5.0
+"""Seconds for which a new address waits for the site that is to have it first, while that site still
+prepares its gateway."""
+
 REST = 0.5
 """Seconds between two campaigns that failed."""
 
@@ -73,8 +77,8 @@ class View:
     """What one site knows of an address at one moment.
 
     `others`: the standings of other sites that were heard lately. `holder`: who holds it as far as
-    the own voter knows; `free_for`: seconds since nobody does; `last_owner`: who did then.
-    `rested`: seconds since the last campaign that failed.
+    the own voter knows; `free_for`: seconds for which this site has seen that nobody does;
+    `last_owner`: who did then. `rested`: seconds since the last campaign that failed.
     """
 
     address: ServiceAddress
@@ -132,6 +136,10 @@ def _free(view: View) -> Decision:
         return _stay(f"it is moved by hand only, and {who}")
     if view.rested < REST:
         return _stay("a campaign has just failed")
+    first = address.sites[0]
+    heard = {each.site for each in view.others}
+    if last is None and first in heard and view.free_for < FIRST_SECONDS:
+        return _stay(f"{first} may take it first")
     able = [own, *(each for each in view.others if each.able)]
     better = _ranked(address, able, last).index(own)
     if address.automatic and view.free_for < better * HEAD_START:

@@ -102,6 +102,7 @@ class Steward:
         self._order: Order | None = None
         self._giving: Future[lease.PassOn] | None = None
         self._offered_at = float("-inf")
+        self._free_since: float | None = None
         self.trouble: str | None = None
 
     def _fresh(self, host: str) -> Claimant:
@@ -237,13 +238,17 @@ class Steward:
         holder = known.owner
         if holder is None and self._told and now < self._told[1]:
             holder = self._told[0]
+        if holder is not None:
+            self._free_since = None
+        elif self._free_since is None:
+            self._free_since = now
         return View(
             address=self.address,
             own=self.standing(),
             others=self._out.others(self.address.id),
             phase=self.claimant.phase,
             holder=holder,
-            free_for=known.free_for,
+            free_for=now - (now if self._free_since is None else self._free_since),
             last_owner=known.last,
             rested=now - self._failed_at,
         )
@@ -279,7 +284,9 @@ class Steward:
                 self._campaign(attempt, view, now)
 
     def _campaign(self, attempt: Attempt, view: View, now: float) -> None:
-        since = None if view.last_owner is None else now - view.free_for - self._terms.lease
+        # The last owner was alive when the own voter last heard it, a lease before its promise ended.
+        free_for = self._out.know(self.address.id).free_for
+        since = None if view.last_owner is None else now - free_for - self._terms.lease
         self._attempt = dataclasses.replace(attempt, previous=view.last_owner, gap_from=since)
         self._do(lease.campaign(self.claimant, _claim(), self._terms, now))
 
