@@ -238,6 +238,8 @@ class Host(Link):
         self._holds: dict[str, tuple[str, float]] = {}
         self._drops: dict[str, str] = {}
         self._read_at = float("-inf")
+        self.reports: Mapping[str, Report] = {}
+        """What the agent said last of every gateway that it has, by address."""
 
     def hold(self, address: str, claim: str, until: float) -> None:
         with self._changed:
@@ -289,9 +291,8 @@ class Host(Link):
     def _read(self) -> None:
         answer = self._noted(self._hosts.call("GET", self.host, "/addresses", None, self._timeout))
         self._read_at = time.monotonic()
-        self._listener.host_seen(
-            self.host, {name: _report(each) for name, each in answer["addresses"].items()}
-        )
+        self.reports = {name: _report(each) for name, each in answer["addresses"].items()}
+        self._listener.host_seen(self.host, self.reports)
 
     def _noted(self, answer: Any) -> Mapping[str, Any]:
         """Take the host's clock from an answer; the own one is read after it had arrived."""

@@ -136,6 +136,10 @@ class Preparer(threading.Thread):
         for each in mine:
             if each.deleting:
                 self._finish(each)
+        try:
+            self._tidy()
+        except errors.IsthmusError as error:
+            LOG.info("a gateway that is not needed stands still: %s", error)
 
     def _look(self, place: Place) -> None:
         now = time.monotonic()
@@ -188,8 +192,26 @@ class Preparer(threading.Thread):
         current = self._home.hosts.get(place.host or "")
         if current is not None and current.heard.lately(now, SILENT_SECONDS):
             return place.host
-        heard = (name for name, link in self._home.hosts.items() if link.heard.lately(now))
-        return next(heard, place.host)
+        heard = [name for name, link in self._home.hosts.items() if link.heard.lately(now)]
+        # After a restart of the engine: rather where it stands than where it would be built.
+        heard.sort(key=lambda name: place.declared.id not in self._home.hosts[name].reports)
+        return next(iter(heard), place.host)
+
+    def _tidy(self) -> None:
+        """Take gateways away that stand where they should not: on a host that was silent when the
+        gateway went to another one. Two of them would share one port of Neutron."""
+        fresh = self._engine.store.freshness.error is None
+        for host, link in self._home.hosts.items():
+            for address in dict(link.reports) if link.heard.lately(time.monotonic()) else ():
+                place = self._places.get(address)
+                stray = fresh if place is None else place.host not in (None, host)
+                if stray:
+                    LOG.info("the gateway of %s on %s is taken away", address, host)
+                    self._delete(host, address)
+
+    def _delete(self, host: str, address: str) -> None:
+        path = f"/addresses/{address}"
+        self._engine.hosts.call("DELETE", host, path, None, PREPARE_SECONDS)
 
     def _remove(self, place: Place, objects: Objects) -> None:
         address = place.declared
@@ -198,8 +220,7 @@ class Preparer(threading.Thread):
             members.remove(address, objects)
         else:
             for host in self._home.hosts:
-                path = f"/addresses/{address.id}"
-                self._engine.hosts.call("DELETE", host, path, None, PREPARE_SECONDS)
+                self._delete(host, address.id)
             gateway_ports.remove(address, objects)
         place.clean = True
 
