@@ -49,7 +49,10 @@ class L2Agent(HostComponent):
         context.write(path.name, text)
         began = processes.uptime()
         daemon = self.spawn(
-            context, [script("neutron-openvswitch-agent"), "--config-file", str(path)]
+            context,
+            [script("neutron-openvswitch-agent"), "--config-file", str(path)],
+            # A killed agent leaves the sockets of its helpers behind: where the lab takes them away.
+            env={"TMPDIR": str(context.directory)},
         )
         context.wait(
             daemon,
