@@ -226,22 +226,19 @@ class Engine:
             if (view := keeper.known(self.site)) is not None and view.network is not None
         }
         poke = events.decide(event_type, payload, networks)
-        if poke.empty:
-            return
         content = poking.Content(
             ports={n: dict.fromkeys(ports, at) for n, ports in poke.ports.items()},
             whole=poke.whole,
         )
         for site in self.neutron_sites & self.pokers.keys() if not content.empty else ():
             self.pokers[site].say(content)
-        for network_id in poke.ports.keys() & known.keys():
-            known[network_id].changed_here()
         for network_id in poke.own_whole & known.keys():
             known[network_id].want_round()
+        for network_id, ports in poke.ports.items():
+            known[network_id].changed_here(ports)
         for network_id, device_ids in poke.own_ports.items():
-            origins = [o for each in device_ids if (o := Origin.parse(each)) is not None]
-            if network_id in known:
-                known[network_id].touched_here(origins)
+            origins = (Origin.parse(each) for each in device_ids)
+            known[network_id].touched_here([each for each in origins if each is not None])
 
     def _returned(self, site: str) -> None:
         """The engine of a site is heard after a silence: what it did meanwhile is not known."""

@@ -104,8 +104,10 @@ def own_part(engine: Engine, network_id: str) -> Document | None:
 
 def shown(engine: Engine, network: StretchedNetwork, *, now: float) -> Document:
     """A network with every site's part; a site that does not answer has an `error` instead."""
-    sites = _concerned(engine, network)
-    questions = {site: functools.partial(_part, engine, site, network.id) for site in sites}
+    questions = {
+        site: functools.partial(_part, engine, site, network.id)
+        for site in sorted(_concerned(engine, network))
+    }
     answers = fanout.ask_all(questions, timeout=ANSWER_SECONDS, grace=1.0)
     return {
         "network": network.to_document(),
@@ -130,9 +132,9 @@ def _part(engine: Engine, site: str, network_id: str) -> Document:
 
 def synced(engine: Engine, network: StretchedNetwork, *, timeout: float) -> Document:
     """Have every site's engine compare everything now; what each says when it has, or in time."""
-    sites = _concerned(engine, network) - engine.lost_sites
     questions = {
-        site: functools.partial(_converge, engine, site, network, timeout) for site in sites
+        site: functools.partial(_converge, engine, site, network, timeout)
+        for site in sorted(_concerned(engine, network) - engine.lost_sites)
     }
     answers = fanout.ask_all(questions, timeout=timeout, grace=ANSWER_SECONDS)
     parts = {

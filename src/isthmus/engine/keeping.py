@@ -176,9 +176,10 @@ class Keeper(threading.Thread):
         """Somebody did something to the remote ports that stand for these, in the own site."""
         self._around.observer(self._around.site).ask_ports(self, origins)
 
-    def changed_here(self) -> None:
-        """Somebody made or changed a real port in the own site."""
+    def changed_here(self, ports: Iterable[str]) -> None:
+        """Somebody made, changed or deleted these real ports in the own site."""
         self._changed_at = time.monotonic()
+        self.touched_here(Origin(site=self._around.site, port_id=each) for each in ports)
 
     @property
     def settled(self) -> bool:
@@ -232,14 +233,15 @@ class Keeper(threading.Thread):
 
     def _remember(self, seen: Seen) -> None:
         memory = self._memories.get(seen.site, Memory())
-        if seen.origins is None:
+        if seen.whole:
             self._memories[seen.site] = memory.after_whole(seen.began, seen.view)
             self._state = rounds.answered(self._state, seen.site, seen.began)
         elif seen.view.good:
             self._memories[seen.site] = memory.after_narrow(seen.began, seen.view)
-            self._touched |= seen.origins
         else:
             self._state = rounds.wanted(self._state, time.monotonic())
+        if seen.view.good:
+            self._touched |= seen.origins
 
     def _quick(self) -> None:
         """Decide about the ports that were just looked at, and only about them."""

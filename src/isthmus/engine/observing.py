@@ -27,12 +27,18 @@ few enough to spare that Neutron."""
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What came of one look. `began`: on the monotonic clock. `origins`: None for a whole look."""
+    """What came of one look. `began`: on the monotonic clock. `origins`: the ports that somebody
+    wanted to be looked at; they may have been looked at with all others."""
 
     site: str
     began: float
     view: SiteView
-    origins: frozenset[Origin] | None = None
+    origins: frozenset[Origin] = frozenset()
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was looked at, or was to be."""
+        return self.view.only is None and (self.view.good or not self.origins)
 
 
 class Wanting(Protocol):
@@ -102,18 +108,15 @@ class Observer:
         while (question := self._next()) is not None:
             who, origins = question
             began = time.monotonic()
-            known = who.known(self.site) if origins is not None else None
-            if known is None:
-                origins = None
             try:
-                view = self._look(who.declaration, known, origins)
+                view = self._look(who, origins)
             except Exception as error:
                 LOG.exception("looking at %s: an error in the engine itself", self.site)
                 view = views.silent(self.site, 0.0, f"unexpected {type(error).__name__}: {error}")
             who.seen(Seen(site=self.site, began=began, view=view, origins=origins))
 
-    def _next(self) -> tuple[Wanting, frozenset[Origin] | None] | None:
-        """The next question; None when it is time to end."""
+    def _next(self) -> tuple[Wanting, frozenset[Origin]] | None:
+        """The next question, for a whole look without origins; None when it is time to end."""
         with self._condition:
             while not (self._stopping or self._narrow or self._whole):
                 self._condition.wait()
@@ -124,15 +127,10 @@ class Observer:
                 return who, frozenset(self._narrow.pop(who))
             who = next(iter(self._whole))
             del self._whole[who]
-            return who, None
+            return who, frozenset()
 
-    def _look(
-        self,
-        declaration: StretchedNetwork,
-        known: SiteView | None,
-        origins: frozenset[Origin] | None,
-    ) -> SiteView:
-        eyes = self._eyes()
-        if known is None or origins is None:
-            return eyes.view(declaration)
-        return eyes.refresh(known, declaration, origins)
+    def _look(self, who: Wanting, origins: frozenset[Origin]) -> SiteView:
+        known = who.known(self.site) if origins else None
+        if known is None:
+            return self._eyes().view(who.declaration)
+        return self._eyes().refresh(known, who.declaration, origins)
