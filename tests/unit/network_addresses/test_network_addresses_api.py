@@ -112,7 +112,7 @@ def test_an_address_is_declared_shown_and_deleted(client: testclient.TestClient)
 def test_what_cannot_be_declared_is_refused_with_its_field(client: testclient.TestClient) -> None:
     wrong = client.post("/v1/addresses", json={**NEW, "check": "http"})
     assert wrong.status_code == 400
-    assert wrong.json()["error"]["field"] == "field check" or "check" in str(wrong.json()["error"])
+    assert wrong.json()["error"]["field"] == "check"
     nowhere = client.post("/v1/addresses", json={**NEW, "targets": {"madrid": ["10.0.0.1"]}})
     assert nowhere.status_code == 400
     misshapen = client.post("/v1/addresses", json={**NEW, "address": "no"})
