@@ -143,7 +143,6 @@ def test_an_event_waits_for_the_writer_also_over_a_restart_and_is_written_once(
     recorder = recording.Recorder(table, tmp_path)
     recorder.add("a", {"kind": "takeover", "to": "lyon/h"})
     assert not recorder._write()
-    recorder._keep()
     again = recording.Recorder(table, tmp_path)
     assert [each["document"]["to"] for each in again.waiting] == ["lyon/h"]
     table.away = False

@@ -64,6 +64,7 @@ class Keeper:
         self._insider = inside.Insider(gateway.namespace)
         self._nft: inside.Nft | None = None
         self._announced = ""
+        self._in_kernel = ""
         self._announcer = _Announcer(gateway)
         self._checker = _Checker(self)
 
@@ -94,6 +95,7 @@ class Keeper:
         # Remembered first: if this fails half-way, a later drop must know what it ends.
         self.gate = after
         self._extend(after.moment)
+        self._in_kernel = after.claim
         if not before.holds(clock()) or self._announced != after.claim:
             log.info("%s is answered here, by claim %s", self._address, after.claim)
             self._announcer.taken()
@@ -118,7 +120,7 @@ class Keeper:
     def _drop(self, claim: str) -> None:
         held = self.gate.claim == claim
         after = gate.drop(self.gate, claim)
-        if not after.claim:
+        if not after.claim or self._in_kernel in ("", claim):
             # Also what another life of this agent may have left in the kernel.
             self._run(fence.close())
         self.gate = after

@@ -63,6 +63,7 @@ class Recorder(threading.Thread):
         event = {"id": str(uuid.uuid4()), "address": address, "document": {"at": now, **document}}
         with self._changed:
             self._waiting = [*self._waiting, event][-KEPT:]
+            self._keep()
             self._changed.notify()
 
     def stop(self) -> None:
@@ -72,7 +73,6 @@ class Recorder(threading.Thread):
 
     def run(self) -> None:
         while not self._stopping:
-            self._keep()
             written = self._write()
             with self._changed:
                 if not self._stopping and not (written and self._waiting):
