@@ -191,7 +191,7 @@ class Engine:
             # A poke about a new network may arrive before its declaration does.
             self._keepers.hurry()
         for network_id in content.whole & known.keys():
-            known[network_id].want_round()
+            known[network_id].want_round(patient=True)
         for network_id, ports in content.ports.items():
             if network_id in known and site in self.neutron_sites:
                 origins = {Origin(site=site, port_id=port): at for port, at in ports.items()}
@@ -233,7 +233,7 @@ class Engine:
         for site in self.neutron_sites & self.pokers.keys() if not content.empty else ():
             self.pokers[site].say(content)
         for network_id in poke.own_whole & known.keys():
-            known[network_id].want_round()
+            known[network_id].want_round(patient=True)
         for network_id, ports in poke.ports.items():
             known[network_id].changed_here(ports)
         for network_id, device_ids in poke.own_ports.items():

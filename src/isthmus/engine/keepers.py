@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from isthmus import errors
-from isthmus.engine.keeping import Keeper, Surroundings
+from isthmus.engine.keeping import Keeper
 from isthmus.engine.looping import Loop
+from isthmus.engine.surroundings import Surroundings
 from isthmus.network import reconciling
 from isthmus.network.declarations import StretchedNetwork
 from isthmus.network.findings import Finding

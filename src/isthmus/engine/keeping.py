@@ -11,22 +11,21 @@ by `isthmus.engine.rounds`. Nothing is kept on disk: a keeper that was killed be
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import queue
 import random
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
 
 from isthmus.engine import rounds
 from isthmus.engine.config import Timing
 from isthmus.engine.looks import Memory
-from isthmus.engine.observing import Observer, Seen
+from isthmus.engine.observing import Seen
 from isthmus.engine.reports import Lag, Report, left_undone
 from isthmus.engine.rounds import End
-from isthmus.network import neutrons, partition, reconciling
+from isthmus.engine.surroundings import Surroundings, Ticket, origin_of, portions
+from isthmus.network import reconciling
 from isthmus.network.actions import Action
 from isthmus.network.declarations import StretchedNetwork
 from isthmus.network.findings import Finding
@@ -34,10 +33,6 @@ from isthmus.network.neutrons import Outcome, Result
 from isthmus.network.views import Origin, SiteView
 
 LOG = logging.getLogger(__name__)
-
-AT_ONCE = 50
-"""Actions on ports between two looks into the inbox. A port costs Neutron about a quarter of a
-second, and somebody waits for the port that was just poked about."""
 
 SETTLE_SECONDS = 10.0
 """How long a port takes to become ACTIVE after it was bound, which Neutron tells nobody: the agent
@@ -47,54 +42,16 @@ JITTER = 0.2
 """Largest random part of the interval: engines that were started together shall not ask together."""
 
 
-class Surroundings(Protocol):
-    """What a keeper needs of its engine."""
-
-    @property
-    def site(self) -> str: ...
-    @property
-    def started_at(self) -> float: ...
-    @property
-    def timing(self) -> Timing: ...
-    @property
-    def neutron_sites(self) -> frozenset[str]: ...
-    @property
-    def lost_sites(self) -> frozenset[str]: ...
-    def observer(self, site: str) -> Observer: ...
-    def neutron(self, site: str | None = None) -> neutrons.Neutron: ...
-    def hearing(self) -> partition.Hearing: ...
-    def finished(self, declaration: StretchedNetwork) -> None:
-        """Every site is rid of a network being deleted."""
-
-    def applied(self, lag: float) -> None:
-        """A change arrived from another site after so many seconds."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Declared:
     declaration: StretchedNetwork
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """A round is wanted."""
+    """A round is wanted; `patient`: not more often than now and then."""
 
-
-class Ticket:
-    """Somebody waits for a round that begins after now."""
-
-    def __init__(self) -> None:
-        self.at = time.monotonic()
-        self.report: Report | None = None
-        self._done = threading.Event()
-
-    def wait(self, timeout: float) -> Report | None:
-        """The report of that round; None if it did not end in time."""
-        self._done.wait(timeout)
-        return self.report
-
-    def resolve(self, report: Report) -> None:
-        self.report = report
-        self._done.set()
+    patient: bool
 
 
 class Keeper(threading.Thread):
@@ -156,9 +113,9 @@ class Keeper(threading.Thread):
         """The declaration has changed."""
         self._inbox.put(_Declared(declaration=declaration))
 
-    def want_round(self) -> None:
-        """Something may have changed that nobody can name."""
-        self._inbox.put(_Wanted())
+    def want_round(self, *, patient: bool = False) -> None:
+        """Something may have changed that nobody can name. `patient`: this may be said often."""
+        self._inbox.put(_Wanted(patient=patient))
 
     def sync(self) -> Ticket:
         """Want a round and be told when it has ended."""
@@ -229,7 +186,8 @@ class Keeper(threading.Thread):
                 self._declaration = event.declaration
             case Ticket():
                 self._tickets.append(event)
-        self._state = rounds.wanted(self._state, time.monotonic())
+        patient = isinstance(event, _Wanted) and event.patient
+        self._state = rounds.wanted(self._state, time.monotonic(), patient=patient)
 
     def _remember(self, seen: Seen) -> None:
         memory = self._memories.get(seen.site, Memory())
@@ -272,7 +230,7 @@ class Keeper(threading.Thread):
         outcomes = self._around.neutron().apply(self._declaration, listed)
         now = time.time()
         for each in outcomes:
-            origin = _origin(each.action)
+            origin = origin_of(each.action)
             if not origin or each.result is not Result.DONE:
                 continue
             if heard := self._heard.pop(origin, None):
@@ -284,7 +242,7 @@ class Keeper(threading.Thread):
     def _note(self, outcomes: Iterable[Outcome]) -> None:
         """Keep what the quick way could not do until the next round; that decides about retries."""
         for each in outcomes:
-            origin = _origin(each.action)
+            origin = origin_of(each.action)
             if each.result is not Result.DONE:
                 self._state = rounds.wanted(self._state, time.monotonic())
             if each.finding and origin:
@@ -366,8 +324,8 @@ class Keeper(threading.Thread):
         """The outcomes of all actions, in their order. Between portions of ports, pokes have their
         turn; what they settle is left out."""
         settled: frozenset[Origin] = frozenset()
-        for portion in _portions(actions):
-            left = [each for each in portion if _origin(each) not in settled]
+        for portion in portions(actions):
+            left = [each for each in portion if origin_of(each) not in settled]
             if left and not self._stopping:
                 yield from self._applied(left)
             self._receive(wait=False)
@@ -411,19 +369,3 @@ class Keeper(threading.Thread):
             seconds,
             f"; not done: {'; '.join(undone[:5])}" if undone else "",
         )
-
-
-def _origin(action: Action) -> Origin | None:
-    """The origin of the port that an action is about; None for networks and subnets."""
-    origin = getattr(action, "origin", None)
-    return origin if isinstance(origin, Origin) else None
-
-
-def _portions(actions: tuple[Action, ...]) -> Iterator[list[Action]]:
-    """The actions in their order; those on ports in portions, the others together, since what makes
-    a network must be carried out together with what is made in it."""
-    for on_ports, group in itertools.groupby(actions, key=lambda each: _origin(each) is not None):
-        listed = list(group)
-        size = AT_ONCE if on_ports else len(listed)
-        for at in range(0, len(listed), size):
-            yield listed[at : at + size]

@@ -21,6 +21,9 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 8.0
 """What a service that comes back waits for us at most."""
 
+PATIENCE_SECONDS = 2.0
+"""Least time between two rounds for events: somebody may change security groups all the time."""
+
 _MOST_DOUBLINGS = 16
 
 
@@ -51,6 +54,8 @@ class State:
     deadline: float = 0.0
     passes: int = 0
     failures: int = 0
+    ended_at: float = float("-inf")
+    """When the last round ended."""
 
     @property
     def under_way(self) -> bool:
@@ -89,9 +94,13 @@ def answered(state: State, site: str, began: float) -> State:
     return dataclasses.replace(state, waiting=state.waiting - {site})
 
 
-def wanted(state: State, now: float) -> State:
-    """Somebody wants a round now; one that is under way is followed by another."""
-    return dataclasses.replace(state, due_at=min(state.due_at, now))
+def wanted(state: State, now: float, *, patient: bool = False) -> State:
+    """Somebody wants a round now; one that is under way is followed by another.
+
+    `patient`: it may wait for a moment after the last one, for whoever wants one with every event.
+    """
+    earliest = max(now, state.ended_at + PATIENCE_SECONDS) if patient else now
+    return dataclasses.replace(state, due_at=min(state.due_at, earliest))
 
 
 def ended(
@@ -109,4 +118,5 @@ def ended(
     failures = 0 if end is End.EMPTY else min(state.failures + 1, _MOST_DOUBLINGS)
     pause = min(FIRST_PAUSE_SECONDS * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS)
     pause = pause if failures else interval
-    return State(due_at=min(state.due_at, now + min(pause, interval)), failures=failures)
+    due_at = min(state.due_at, now + min(pause, interval))
+    return State(due_at=due_at, failures=failures, ended_at=now)

@@ -38,7 +38,7 @@ class Server:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
-            lifespan="off",
+            lifespan="on",
         )
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)

@@ -74,6 +74,14 @@ def test_what_is_wanted_between_rounds_begins_at_once() -> None:
     assert rounds.wanted(state, 12.0).due(12.0)
 
 
+def test_events_that_come_all_the_time_do_not_make_rounds_all_the_time() -> None:
+    state = ended(rounds.begun(State(), 10.0, SITES, TIMEOUT), End.EMPTY, 11.0)
+    state = rounds.wanted(state, 11.1, patient=True)
+    assert not state.due(12.9)
+    assert state.due(13.0)
+    assert rounds.wanted(state, 11.2).due(11.2), "a person does not wait"
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["pass", "wanted", "paris", "lyon"]),
@@ -97,7 +105,7 @@ def test_whatever_happens_a_round_ends_and_another_one_comes(
             case "pass" if state.ready(now):
                 state = ended(state, end, now)
             case "wanted":
-                state = rounds.wanted(state, now)
+                state = rounds.wanted(state, now, patient=end is End.EMPTY)
             case "paris" | "lyon":
                 state = rounds.answered(state, what, now)
         if state.under_way:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+from collections.abc import AsyncIterator
 
+import anyio.to_thread
 import fastapi
 
 import isthmus
@@ -15,9 +18,21 @@ _OTHERS = ("isthmus.network.addresses.api", "isthmus.network.tracing.api")
 """Parts with routes of their own; each offers `router(engine)`."""
 
 
+AT_ONCE = 160
+"""Requests that are worked on together. Some wait for minutes (sync, verify), and votes on service
+addresses must never wait for those."""
+
+
+@contextlib.asynccontextmanager
+async def _with_many_threads(app: fastapi.FastAPI) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = AT_ONCE
+    yield
+
+
 def build(engine: Engine) -> fastapi.FastAPI:
     """All routes of one engine."""
     app = fastapi.FastAPI(
+        lifespan=_with_many_threads,
         title="Isthmus engine",
         summary=f"Stretched networks and service addresses; this is the engine of {engine.site}",
         description=isthmus.__doc__ or "",
