@@ -8,6 +8,19 @@ from isthmus.lab.pinging import Pinging
 pytestmark = pytest.mark.lab
 
 
+def test_declarations_are_in_every_site_and_neutrons_tables_in_their_own(
+    network_lab: NetworkLab,
+) -> None:
+    own = {"information_schema", "mysql", "performance_schema", "sys"}
+    for unit in network_lab.identity_databases():
+        found = {row["Database"] for row in network_lab.sql(unit, "SHOW DATABASES")} - own
+        assert found == {"keystone", "isthmus_identity", "isthmus_network"}, unit
+    for site in ("paris", "lyon"):
+        tables = network_lab.sql(f"{site}/local-db", "SHOW TABLES FROM neutron")
+        assert tables
+        assert network_lab.sql(f"{site}/local-db", "SHOW ALL SLAVES STATUS") == []
+
+
 def test_a_site_that_was_killed_comes_back_with_its_hosts_and_guests(
     network_lab: NetworkLab,
 ) -> None:
