@@ -88,6 +88,14 @@ def test_the_address_as_a_fixed_address_of_any_port_is_an_error_and_nothing_is_r
         assert "p9" in plan.findings[0].summary
 
 
+def test_a_member_that_has_the_address_as_a_fixed_one_gets_no_pair_that_neutron_would_refuse() -> (
+    None
+):
+    both = [{"ip_address": "10.0.0.11"}, {"ip_address": VIP}]
+    trap = port(fixed_ips=both, allowed_address_pairs=[])
+    assert codes(look(trap)) == [Code.ADDRESS_TAKEN]
+
+
 def test_a_reservation_that_somebody_bound_to_a_host_is_an_error() -> None:
     assert Code.ADDRESS_TAKEN in codes(look(port(), reservation(**{"binding:host_id": "h"})))
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from isthmus.network.addresses import vrrp
 from isthmus.network.addresses.declarations import DEVICE_OWNER_RESERVATION, ServiceAddress
-from isthmus.network.addresses.findings import Finding
+from isthmus.network.addresses.findings import Code, Finding
 from isthmus.network.addresses.gateway_ports import reservation
-from isthmus.network.addresses.neutron_objects import Object, Objects
+from isthmus.network.addresses.neutron_objects import Object, Objects, RefusedError
 from isthmus.network.addresses.vrrp import AddPair, JoinGroup, Reserve, SiteLook
+from isthmus.network.findings import Outcome
 
 
 def look(address: ServiceAddress, objects: Objects) -> SiteLook:
@@ -42,17 +43,37 @@ def look(address: ServiceAddress, objects: Objects) -> SiteLook:
 def ensure(address: ServiceAddress, objects: Objects) -> tuple[Finding, ...]:
     """Put right what can be, and tell what is wrong. Raises UnavailableError, RefusedError."""
     plan = vrrp.plan(address, look(address, objects))
+    refused = []
     for action in plan.actions:
-        match action:
-            case AddPair(port_id=port, pairs=pairs):
-                wanted = [*pairs, {"ip_address": address.address}]
-                objects.update("ports", port, {"allowed_address_pairs": wanted})
-            case JoinGroup(port_id=port, groups=groups):
-                group = _group(address, objects, objects.ports(id=port)[0]["project_id"])
-                objects.update("ports", port, {"security_groups": [*groups, group]})
-            case Reserve(network_id=network, subnet_id=subnet):
-                objects.create("ports", reservation(address, network, subnet))
-    return plan.findings
+        try:
+            _apply(address, objects, action)
+        except RefusedError as error:
+            refused.append(_refusal(address, objects.site, error))
+    return (*plan.findings, *refused)
+
+
+def _apply(address: ServiceAddress, objects: Objects, action: vrrp.Action) -> None:
+    match action:
+        case AddPair(port_id=port, pairs=pairs):
+            wanted = [*pairs, {"ip_address": address.address}]
+            objects.update("ports", port, {"allowed_address_pairs": wanted})
+        case JoinGroup(port_id=port, groups=groups):
+            group = _group(address, objects, objects.ports(id=port)[0]["project_id"])
+            objects.update("ports", port, {"security_groups": [*groups, group]})
+        case Reserve(network_id=network, subnet_id=subnet):
+            objects.create("ports", reservation(address, network, subnet))
+
+
+def _refusal(address: ServiceAddress, site: str, error: RefusedError) -> Finding:
+    return Finding(
+        code=Code.REFUSED,
+        outcome=Outcome.ERROR,
+        address=address.name,
+        site=site,
+        summary=f"Neutron of {site} refuses what {address.name} needs",
+        cause=f"{error.what}: {error.cause}",
+        remedy="it is tried again every few seconds; rights and quotas are the usual causes",
+    )
 
 
 def _group(address: ServiceAddress, objects: Objects, project_id: str) -> str:

@@ -108,7 +108,9 @@ def _membership(
     address: ServiceAddress, look: SiteLook, member: Mapping[str, Any]
 ) -> Iterator[Action]:
     pairs = tuple(member.get("allowed_address_pairs") or ())
-    if not any(_covers(pair, address.address) for pair in pairs):
+    # Neutron refuses a pair that the port has as a fixed address, which is a finding of its own.
+    fixed = _has_fixed(member, address.address)
+    if not fixed and not any(_covers(pair, address.address) for pair in pairs):
         yield AddPair(port_id=member["id"], pairs=pairs)
     joined = tuple(member.get("security_groups") or ())
     if not any(_lets_vrrp_in(group, look.groups or {}) for group in joined):
