@@ -255,7 +255,9 @@ def _payload(network_id: str, vni: int, pairs: Iterable[Pair]) -> dict[str, Any]
 def _added(difference: Difference, held: NetworkFdb) -> list[Pair]:
     told, should = (difference.missing, difference.wrong), _repaired(difference, held)
     macs = {mac for each in told for mac in (*each.unicast, *each.arp.values())}
-    flood = [(vtep, FLOODING_ENTRY) for vtep in difference.missing.flood]
+    # The agent writes its flow anew from what it remembers, which may be less than what it holds.
+    differs = difference.missing.flood or difference.extra.flood
+    flood = [(vtep, FLOODING_ENTRY) for vtep in should.flood] if differs else []
     return flood + [pair for mac in macs for pair in _entries(mac, should)]
 
 
@@ -267,7 +269,8 @@ def _repaired(difference: Difference, held: NetworkFdb) -> NetworkFdb:
     for each in told:
         unicast |= each.unicast
         arp |= each.arp
-    return NetworkFdb(unicast=unicast, arp=arp)
+    flood = (held.flood - extra.flood) | difference.missing.flood
+    return NetworkFdb(unicast=unicast, flood=flood, arp=arp)
 
 
 def _entries(mac: str, expected: NetworkFdb) -> Iterator[Pair]:

@@ -164,16 +164,17 @@ class World(RuleBasedStateMachine):
             if deaf:
                 self.deaf.add((one, other))
 
-    @rule(name=SITE)
-    def isolate(self, name: str) -> None:
-        for other in ENGINES - {name}:
-            self.cut.add((name, other))
-            self.deaf.add((name, other))
+    @rule(name=SITE, wholly=st.booleans(), seconds=st.sampled_from([1.0, 100.0]))
+    def cut_off(self, name: str, wholly: bool, seconds: float) -> None:
+        """Nobody sees the site any more (and it nobody); `wholly`: the witness does neither."""
+        for other in ENGINES - {name} if wholly else set(SITES) - {name}:
+            self.cut |= {(name, other), (other, name)}
+            self.deaf |= {(name, other), (other, name)}
+        self.now += seconds
 
-    @rule(name=SITE)
-    def heal(self, name: str) -> None:
-        self.cut = {each for each in self.cut if name not in each}
-        self.deaf = {each for each in self.deaf if name not in each}
+    @rule()
+    def heal(self) -> None:
+        self.cut, self.deaf = set(), set()
 
     @rule(seconds=st.sampled_from([1.0, 45.0, 100.0]))
     def wait(self, seconds: float) -> None:
