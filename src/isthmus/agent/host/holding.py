@@ -234,12 +234,17 @@ class Holding:
         self._lock = threading.RLock()
 
     def adopt(self) -> None:
-        """Take over what an earlier life of this agent has left standing."""
+        """Take over what an earlier life of this agent has left standing, and tidy up the rest."""
         for spec in self._book.all():
             gateway = self._gateway(spec)
-            if gateway.stands:
-                with contextlib.suppress(errors.HostError):
+            try:
+                if gateway.stands:
                     self._keep(gateway)
+                else:
+                    gateway.demolish()
+                    self._book.erase(spec.id)
+            except errors.HostError as error:
+                log.warning("the gateway of %s cannot be taken over: %s", spec.address, error)
 
     def prepare(self, spec: gateways.Spec) -> dict[str, Any]:
         """Let the gateway stand as `spec` says. Raises `errors.HostError`."""
