@@ -55,6 +55,10 @@ class Result(enum.StrEnum):
     SKIPPED = "skipped"  # an action that it builds on was not done
 
 
+_HOPELESS = frozenset({Result.QUOTA, Result.FAILED, Result.SKIPPED})
+"""After these, further ports of the same plan would fare no better."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one action; `finding` says why when it was not done."""
@@ -194,7 +198,7 @@ class Applier:
         outcomes: list[Outcome] = []
         for start in range(0, len(actions), AT_ONCE):
             chunk = actions[start : start + AT_ONCE]
-            if outcomes and outcomes[-1].result in (Result.QUOTA, Result.FAILED):
+            if outcomes and outcomes[-1].result in _HOPELESS:
                 outcomes += [Outcome(action=each, result=Result.SKIPPED) for each in chunk]
             else:
                 outcomes += self._bulk(chunk)

@@ -104,6 +104,9 @@ class Api:
     def _words(self, error: BaseException) -> str:
         if isinstance(error, vendor.HttpError):
             return failures.status_line(error.http_status)
+        if isinstance(error, vendor.ConnectionError) and error.__context__ is not None:
+            # keystoneauth calls every timeout one of connecting; what it wraps knows better.
+            error = error.__context__
         return failures.sentence(error, connect=self._connect, read=self._read)
 
     def get(self, path: str, query: Query = ()) -> Mapping[str, Any]:
