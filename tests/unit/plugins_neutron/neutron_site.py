@@ -210,6 +210,8 @@ def _told(method: str, message: dict[str, Any]) -> Told:
 @contextlib.contextmanager
 def running(kind: type[Site] = Site) -> Iterator[Site]:
     """A site; afterwards everything global that Neutron's base classes replace is put back."""
+    # Tests of another service may have read their configuration into the same global object.
+    cfg.CONF.reset()
     site = kind()
     try:
         site.setUp()
