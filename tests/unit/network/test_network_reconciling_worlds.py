@@ -355,4 +355,4 @@ def _by_id(port: Port) -> str:
 
 
 TestWorld = World.TestCase
-TestWorld.settings = settings(max_examples=60, stateful_step_count=30)
+TestWorld.settings = settings(max_examples=30, stateful_step_count=25)
