@@ -13,9 +13,11 @@ demo: setup ## three real sites and the tour through them; leaves the lab up
 	@$(BIN)/isthmus demo
 
 unit: setup ## tests that need no root and no lab
+	$(BIN)/python -m pytest tests/unit/plugins_neutron
 	$(BIN)/python -m pytest tests/unit
 
 test: setup check ## everything: checks, unit, functional, lab
+	$(BIN)/python -m pytest tests/unit/plugins_neutron
 	$(BIN)/python -m pytest -m "not chaos"
 
 check: setup ## style, types, import contracts, documentation

@@ -18,5 +18,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave the tests that stand apart out of a run that has others too."""
     if collection_path != APART:
         return None
-    asked = [Path(config.invocation_params.dir, arg.split("::")[0]).resolve() for arg in config.args]
+    asked = [
+        Path(config.invocation_params.dir, arg.split("::")[0]).resolve() for arg in config.args
+    ]
     return not all(path.is_relative_to(APART) for path in asked) or None
