@@ -75,7 +75,7 @@ class Engine:
         self._neutrons: dict[str, neutrons.Neutron] = {}
         self._observers: dict[str, observing.Observer] = {}
         self._keepers = keepers.Keepers(self, settings.timing.declarations_seconds)
-        self.neighbours = neighbours.Neighbours(settings.site, self.peers, self._returned)
+        self.neighbours = neighbours.Neighbours(settings.site, self.peers, self._heard_otherwise)
         self.pokers = {
             site: poking.Poker(site, self.peers, settings.timing.peer_timeout_seconds)
             for site in settings.peers
@@ -240,8 +240,9 @@ class Engine:
             origins = (Origin.parse(each) for each in device_ids)
             known[network_id].touched_here([each for each in origins if each is not None])
 
-    def _returned(self, site: str) -> None:
-        """The engine of a site is heard after a silence: what it did meanwhile is not known."""
+    def _heard_otherwise(self, site: str) -> None:
+        """The engine of a site fell silent, which is to be told; or it is heard after a silence,
+        and what it did meanwhile is not known."""
         self._keepers.hurry()
         self._keepers.want_rounds()
 

@@ -67,8 +67,8 @@ def _log_to_stderr() -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     # What goes wrong between here and other services is said in our own words, once.
-    for noisy in ("keystoneauth", "oslo.messaging", "oslo_messaging", "amqp", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    for noisy in ("keystoneauth", "oslo.messaging", "oslo_messaging", "oslo_service", "amqp"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

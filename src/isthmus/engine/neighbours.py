@@ -43,13 +43,14 @@ class Heard:
 
 
 class Neighbour(Loop):
-    """Asks one engine again and again; `returned` is called when it is heard after a silence."""
+    """Asks one engine again and again; `changed` is called when it falls silent, and when it is
+    heard after a silence or a restart."""
 
-    def __init__(self, site: str, peers: Callees, returned: Callable[[str], None]) -> None:
+    def __init__(self, site: str, peers: Callees, changed: Callable[[str], None]) -> None:
         super().__init__(f"hear-{site}", EVERY_SECONDS, jitter=0.2)
         self.site = site
         self.heard = Heard()
-        self._peers, self._returned = peers, returned
+        self._peers, self._changed = peers, changed
 
     def tick(self) -> None:
         before = self.heard.lately(time.monotonic())
@@ -59,6 +60,7 @@ class Neighbour(Loop):
             self.heard = dataclasses.replace(self.heard, error=str(error))
             if before and not self.heard.lately(time.monotonic()):
                 LOG.warning("the engine of %s is not heard any more: %s", self.site, error)
+                self._changed(self.site)
             return
         content = presence if isinstance(presence, dict) else {}
         silent = time.monotonic() - self.heard.at > EVERY_SECONDS + 2 * ANSWER_SECONDS
@@ -68,15 +70,15 @@ class Neighbour(Loop):
             LOG.info("the engine of %s is heard", self.site)
         if silent or restarted:
             # What it would have poked about meanwhile, nobody knows.
-            self._returned(self.site)
+            self._changed(self.site)
 
 
 class Neighbours:
     """All other engines of the cloud."""
 
-    def __init__(self, own: str, peers: Callees, returned: Callable[[str], None]) -> None:
+    def __init__(self, own: str, peers: Callees, changed: Callable[[str], None]) -> None:
         self._own = own
-        self._neighbours = {site: Neighbour(site, peers, returned) for site in peers.names}
+        self._neighbours = {site: Neighbour(site, peers, changed) for site in peers.names}
 
     @property
     def threads(self) -> tuple[Loop, ...]:
