@@ -28,6 +28,8 @@ GOSSIP_SECONDS = 0.5
 """How often standings are exchanged when nothing else is said."""
 READ_SECONDS = 0.25
 """How often a host is asked for its clock and its targets' health."""
+IDLE_SECONDS = 3.0
+"""How often either is done while this site may hold no address."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,13 @@ class Link(threading.Thread):
         if self.heard.error is not None:
             LOG.info("%s: it answers", self.name)
         self.heard = Heard(at=time.monotonic(), error=None)
+
+    def pace(self, interval: float) -> None:
+        """Have it work every so many seconds from now on."""
+        with self._changed:
+            if interval < self._interval:
+                self._changed.notify()
+            self._interval = interval
 
     def wake(self) -> None:
         """Have it work at once."""

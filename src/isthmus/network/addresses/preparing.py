@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from isthmus import errors
-from isthmus.network.addresses import findings, gateway_ports, members
+from isthmus.network.addresses import findings, gateway_ports, links, members
 from isthmus.network.addresses.declarations import Kind, ServiceAddress
 from isthmus.network.addresses.findings import Code, Finding
 from isthmus.network.addresses.health import Health
@@ -192,7 +192,9 @@ class Preparer(threading.Thread):
         current = self._home.hosts.get(place.host or "")
         if current is not None and current.heard.lately(now, SILENT_SECONDS):
             return place.host
-        heard = [name for name, link in self._home.hosts.items() if link.heard.lately(now)]
+        # Hosts are asked seldom until there is an address to hold.
+        patience = SILENT_SECONDS if place.host else 2 * links.IDLE_SECONDS
+        heard = [n for n, link in self._home.hosts.items() if link.heard.lately(now, patience)]
         # After a restart of the engine: rather where it stands than where it would be built.
         heard.sort(key=lambda name: place.declared.id not in self._home.hosts[name].reports)
         return next(iter(heard), place.host)

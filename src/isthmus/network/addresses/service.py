@@ -147,8 +147,17 @@ class Service:
         if self._active:
             for steward in self._stewards.values():
                 steward.turn()
+        self._pace()
         own = {name: each.standing() for name, each in self._stewards.items()}
         self._own = {**self.preparer.standings(), **own}
+
+    def _pace(self) -> None:
+        """Ask others often while there is something to hold, else seldom."""
+        busy = bool(self._stewards)
+        for peer in self.peers.values():
+            peer.pace(links.GOSSIP_SECONDS if busy else links.IDLE_SECONDS)
+        for host in self.hosts.values():
+            host.pace(links.READ_SECONDS if busy else links.IDLE_SECONDS)
 
     def _later(self, address: str, what: Callable[[Steward], None]) -> None:
         """Have the loop do something with a steward, if there is one."""
