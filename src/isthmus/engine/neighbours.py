@@ -51,22 +51,30 @@ class Neighbour(Loop):
         self.site = site
         self.heard = Heard()
         self._peers, self._changed = peers, changed
+        self._present = False
 
     def tick(self) -> None:
-        before = self.heard.lately(time.monotonic())
         try:
             presence = self._peers.get(self.site, "/v1/presence", ANSWER_SECONDS)
         except errors.UnavailableError as error:
-            self.heard = dataclasses.replace(self.heard, error=str(error))
-            if before and not self.heard.lately(time.monotonic()):
-                LOG.warning("the engine of %s is not heard any more: %s", self.site, error)
-                self._changed(self.site)
-            return
-        content = presence if isinstance(presence, dict) else {}
-        silent = time.monotonic() - self.heard.at > EVERY_SECONDS + 2 * ANSWER_SECONDS
-        restarted = content.get("started_at") != self.heard.presence.get("started_at")
-        self.heard = Heard(at=time.monotonic(), presence=content, error=None)
-        if not before:
+            self._missed(error)
+        else:
+            self._answered(presence if isinstance(presence, dict) else {})
+
+    def _missed(self, error: errors.UnavailableError) -> None:
+        self.heard = dataclasses.replace(self.heard, error=str(error))
+        if self._present and not self.heard.lately(time.monotonic()):
+            self._present = False
+            LOG.warning("the engine of %s is not heard any more: %s", self.site, error)
+            self._changed(self.site)
+
+    def _answered(self, presence: Mapping[str, Any]) -> None:
+        before, now = self.heard, time.monotonic()
+        self.heard = Heard(at=now, presence=presence, error=None)
+        silent = now - before.at > EVERY_SECONDS + 2 * ANSWER_SECONDS
+        restarted = presence.get("started_at") != before.presence.get("started_at")
+        if not self._present:
+            self._present = True
             LOG.info("the engine of %s is heard", self.site)
         if silent or restarted:
             # What it would have poked about meanwhile, nobody knows.
