@@ -10,35 +10,42 @@ from isthmus.lab import guests, network, processes
 
 pytestmark = pytest.mark.lab
 
-# What runs for hosts and brokers, looked for by name and without the product's own eyes.
-DAEMONS = ("beam.smp", "epmd", "ovs-vswitchd", "ovsdb-server", "privsep-helper")
+# Some of what runs for hosts and brokers.
+DAEMONS = {"beam.smp", "epmd", "ovs-vswitchd", "ovsdb-server", "privsep-helper"}
 
 
 def test_down_leaves_no_switch_broker_helper_guest_or_namespace(network_up: NetworkLab) -> None:
     network_up.mend()
     made = network_up.new_network("paris")
     network_up.guest("paris", "compute1", made["id"])
-    before = _daemons()
-    assert {name for name, _ in before} >= {"beam.smp", "ovs-vswitchd"}
+    ours = _inside(network.namespaces(network_up.environment))
+    before = {(name, pid) for name, pid in _living() if pid in ours}
+    assert {name for name, _ in before} >= DAEMONS
     with network_up.unlocked():
         done = network_up.command("lab", "down")
     assert done.returncode == 0, done.stderr
     assert processes.running(network_up.home.lab) == {}
-    assert _daemons() & before == set()
+    assert _living() & before == set()
     assert guests.namespaces() == []
     assert network.present().isdisjoint(network.namespaces(network_up.environment))
     assert str(network_up.home.root) not in Path("/proc/mounts").read_text()
     assert not network_up.home.lab.exists()
 
 
-def _daemons() -> set[tuple[str, int]]:
-    """Names and process ids; other things on this machine may run the same programs."""
-    listed = subprocess.run(
-        ["ps", "-eo", "comm=,pid=,args="], capture_output=True, text=True, check=True
-    ).stdout
+def _living() -> set[tuple[str, int]]:
+    """Name and process id of everything that runs on this machine."""
+    argv = ["ps", "-eo", "comm=,pid="]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return {
+        (line.rpartition(" ")[0].strip(), int(line.split()[-1])) for line in listed.splitlines()
+    }
+
+
+def _inside(namespaces: list[str]) -> set[int]:
+    """Who lives in these namespaces, asked of the kernel and not of the product."""
     found = set()
-    for line in listed.splitlines():
-        name, pid, arguments = line.split(maxsplit=2)
-        if name in DAEMONS or "privsep-helper" in arguments:
-            found.add((name, int(pid)))
+    for name in namespaces:
+        argv = ["ip", "netns", "pids", name]
+        listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        found |= set(map(int, listed.split()))
     return found

@@ -24,12 +24,7 @@ _ROW = (
 
 class L2Agent(HostComponent):
     def needs(self, context: Context) -> list[str]:
-        site = context.site.name
-        return [
-            hosting.unit(context, hosting.SWITCH),
-            f"{site}/{neutron.NAME}",
-            f"{site}/{neutron.RPC}",
-        ]
+        return [hosting.unit(context, hosting.SWITCH), f"{context.site.name}/{neutron.RPC}"]
 
     def start(self, context: Context) -> None:
         context.directory.mkdir(parents=True, exist_ok=True)
