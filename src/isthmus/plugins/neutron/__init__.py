@@ -20,10 +20,9 @@ The parts and who knows whom::
 What a client sends for a remote port: ``device_owner`` = ``isthmus:remote``; ``device_id`` = what
 the port stands for (Isthmus: ``<site>/<port id>``, its key; an attribute of its own would need a
 second indexed column and filter to say the same, while ``device_id`` is indexed and filterable
-already); ``remote_vtep``; ``mac_address``, ``fixed_ips`` and ``security_groups``. And **no**
-``project_id``: a remote port belongs to the project of the service that makes it, not to the
-tenant. So it costs no tenant's quota, and the tenant cannot change it. Security groups of other
-projects are accepted because the service acts as administrator; with an empty list none are set
-(without the key, Neutron makes and sets the default group of the service's project). The service's
-project needs ``openstack quota set --ports -1``.
+already); ``remote_vtep``; ``mac_address``, ``fixed_ips`` and ``security_groups`` (always named:
+without the key Neutron makes and sets the default group of the port's project).
+
+Whose a remote port is, the client decides by ``project_id``; docs/neutron-driver.rst says what
+follows from either. An administrator may give it security groups of any project.
 """

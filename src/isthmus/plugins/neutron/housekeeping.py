@@ -5,8 +5,8 @@ dead agent every minute. "Alive" therefore says only that remote ports use the r
 
 Why not delete a row together with its last port: l2population looks the row up after the port's
 transaction, to tell all agents where the port has been. Two deletions at once would leave the
-second without that row, and a stale entry on every host. A row that is no longer refreshed goes
-two periods later at the earliest, when no request can still need it.
+second without that row, and a stale entry on every host. A row that was not refreshed goes with
+the run after, a whole period later, when no request can still need it.
 
 Several workers (one per controller) may run at once: all they do is idempotent.
 """
@@ -52,10 +52,10 @@ def run() -> None:
 
 @db_api.retry_db_errors  # type: ignore[untyped-decorator]
 def keep(context: Any, now: datetime.datetime) -> None:
-    """Refresh what is used, then delete what has not been used for two periods."""
+    """Refresh what is used, then delete what the run before has not refreshed either."""
     with db_api.CONTEXT_WRITER.using(context):
         vteps.refresh(context.session, now)
-    before = now - datetime.timedelta(seconds=2 * period(cfg.CONF.agent_down_time))
+    before = now - datetime.timedelta(seconds=1.5 * period(cfg.CONF.agent_down_time))
     with db_api.CONTEXT_READER.using(context):
         unused = vteps.unused(context.session, before)
     for agent_id in unused:
