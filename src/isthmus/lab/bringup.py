@@ -40,6 +40,10 @@ T = TypeVar("T")
 _LANES = 2 * (os.cpu_count() or 2) + 4
 
 
+# Seconds; whoever waits longer wonders what for.
+_LONG = 30.0
+
+
 def up(
     place: Home, environment_text: str, environment: Environment, progress: Progress
 ) -> dict[str, Unit]:
@@ -78,7 +82,8 @@ def start(wanted: Mapping[str, Unit], progress: Progress) -> None:
     """
     alive = processes.running(next(iter(wanted.values())).context.home.lab) if wanted else {}
     needs = {name: [n for n in unit.needs if n in wanted] for name, unit in wanted.items()}
-    ready: set[str] = set()
+    ready: dict[str, float] = {}
+    started = time.monotonic()
     begun: dict[concurrent.futures.Future[None], str] = {}
     failure: BaseException | None = None
     with concurrent.futures.ThreadPoolExecutor(_LANES) as pool:
@@ -87,13 +92,25 @@ def start(wanted: Mapping[str, Unit], progress: Progress) -> None:
                 for name in units.startable(needs, ready, begun.values()):
                     begun[pool.submit(_start_one, wanted[name], name in alive, progress)] = name
             if not begun:
+                _tell_chain(needs, ready, progress)
                 return
             done = _first_done(begun, wanted)
             for future in done:
                 name = begun.pop(future)
                 failure = failure or future.exception()
-                ready.add(name)
+                ready[name] = time.monotonic() - started
     raise failure
+
+
+def _tell_chain(
+    needs: Mapping[str, list[str]], ready: Mapping[str, float], progress: Progress
+) -> None:
+    """Say what the whole waited for, if it took long enough to ask."""
+    whole = max(ready.values(), default=0.0)
+    if whole >= _LONG:
+        chain = units.slowest_chain(needs, ready)
+        note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in chain)
+        progress.end("the slowest chain", whole, f"= {note}")
 
 
 def _first_done(

@@ -91,6 +91,23 @@ def startable(
     return [name for name, needed in needs.items() if name not in out and have.issuperset(needed)]
 
 
+def slowest_chain(
+    needs: Mapping[str, Sequence[str]], finished: Mapping[str, float]
+) -> list[tuple[str, float]]:
+    """What the end waited for: the last unit, before it the last of its needs, and so on, each with its seconds.
+
+    `finished` holds when each unit was ready, in seconds since all of them were begun. The seconds of the chain add up to
+    the whole. The first comes first.
+    """
+    chain: list[tuple[str, float]] = []
+    name = max(finished, key=finished.__getitem__, default=None)
+    while name is not None:
+        before = max(needs[name], key=finished.__getitem__, default=None)
+        chain.insert(0, (name, finished[name] - (finished[before] if before else 0.0)))
+        name = before
+    return chain
+
+
 def select(units: Mapping[str, Unit], target: str) -> list[Unit]:
     """Units of `SITE`, `SITE/component` or `SITE/host`; raises `errors.BadRequest` that lists what there is."""
     found = [

@@ -67,6 +67,13 @@ def test_a_host_part_is_known_only_where_the_host_is() -> None:
         registry.find(NETWORKED, NETWORKED.site("madrid"), "compute1-ovs")
 
 
+def test_the_slowest_chain_ends_with_the_last_and_follows_what_it_waited_for() -> None:
+    needs = {"bus": [], "database": [], "server": ["bus", "database"], "agent": ["server"]}
+    finished = {"bus": 30.0, "database": 3.0, "server": 45.0, "agent": 50.0}
+    assert units.slowest_chain(needs, finished) == [("bus", 30.0), ("server", 15.0), ("agent", 5.0)]
+    assert units.slowest_chain({}, {}) == []
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> dict[str, list[str]]:
     """Needs without circles: each unit needs only units listed before it."""
