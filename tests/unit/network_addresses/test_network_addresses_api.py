@@ -157,7 +157,7 @@ def test_another_engine_gets_the_voters_word_for_its_own_places_only(
     assert [(word["claim"], word["granted"], word["voter"]) for word in words] == [
         ("c1", True, "paris")
     ]
-    told = client.get("/v1/votes/a").json()
+    told = client.post("/v1/votes/told", json={"addresses": ["a"]}).json()["words"]["a"]
     assert (told["owner"], told["epoch"]) == ("lyon/h", 1)
 
 

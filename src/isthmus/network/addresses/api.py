@@ -80,6 +80,12 @@ class Give(_Body):
     owner: str
 
 
+class Question(_Body):
+    """One engine asks another what it knows of some addresses, by id."""
+
+    addresses: list[str] = pydantic.Field(max_length=10000)
+
+
 def router(engine: Any) -> fastapi.APIRouter:
     """All routes of service addresses."""
     routes = fastapi.APIRouter()
@@ -156,9 +162,10 @@ def _engines(engine: Any) -> fastapi.APIRouter:
     def offer(body: Wish, site: str = peer) -> None:
         service.of(engine).offered(body.address, body.why)
 
-    @routes.get("/{address}")
-    def told(address: str, site: str = peer) -> Document:
-        return dataclasses.asdict(_own_word(engine, address))
+    @routes.post("/told")
+    def told(body: Question, site: str = peer) -> Document:
+        words = {each: dataclasses.asdict(_own_word(engine, each)) for each in body.addresses}
+        return {"words": words}
 
     return routes
 
@@ -239,30 +246,32 @@ def _when(event: Any) -> str:
 
 
 def _shown(engine: Any, addresses: tuple[ServiceAddress, ...]) -> list[Document]:
-    """The documents of addresses; every other site is asked about all of them at once."""
+    """The documents of addresses; every other site is asked once, all at the same time."""
+    ids = [address.id for address in addresses]
     questions = {
-        (site, address.id): functools.partial(_asked, engine, site, address.id)
-        for site in engine.peers.names
-        for address in addresses
+        site: functools.partial(_asked, engine, site, ids) for site in engine.peers.names if ids
     }
     answers = fanout.ask_all(questions, timeout=TOLD_SECONDS, grace=0.5)
     found = []
     for address in addresses:
         told = {engine.site: _own_word(engine, address.id)}
-        for site in engine.peers.names:
-            answer = answers[site, address.id]
-            told[site] = answer.value or Told(site=site, error=answer.error or "no answer")
+        for site, answer in answers.items():
+            silent = Told(site=site, error=answer.error or "it does not tell")
+            told[site] = (answer.value or {}).get(address.id, silent)
         ordered = {site: told[site] for site in sorted(told)}
         found.append(showing.document(address, ordered))
     return found
 
 
-def _asked(engine: Any, site: str, address: str) -> Told:
-    answer = engine.peers.call("GET", site, f"/v1/votes/{address}", None, TOLD_SECONDS)
+def _asked(engine: Any, site: str, ids: list[str]) -> dict[str, Told]:
+    answer = engine.peers.call("POST", site, "/v1/votes/told", {"addresses": ids}, TOLD_SECONDS)
     names = {field.name for field in dataclasses.fields(Told)}
     try:
-        return Told(**{name: value for name, value in answer.items() if name in names})
-    except (TypeError, AttributeError) as error:
+        return {
+            address: Told(**{name: value for name, value in word.items() if name in names})
+            for address, word in answer["words"].items()
+        }
+    except (TypeError, KeyError, AttributeError) as error:
         raise errors.InputError("the answer has not the promised shape", where=site) from error
 
 
