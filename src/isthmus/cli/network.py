@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -77,6 +78,8 @@ class Create(NetworkCommand):
         for site, span in parsed_args.pools:
             pools.setdefault(site, []).append(span)
         body = {
+            # So that another engine may be asked when it is not known whether the first did it.
+            "id": str(uuid.uuid4()),
             "name": parsed_args.name,
             "cidr": parsed_args.cidr,
             "sites": parsed_args.sites,

@@ -44,17 +44,26 @@ def settings(engine: Engine) -> Settings:
     )
 
 
-def create(engine: Engine, request: Request, caller: Caller) -> StretchedNetwork:
-    """Declare a network. Raises DeclarationError, ConflictError, UnavailableError."""
+def create(
+    engine: Engine, request: Request, caller: Caller, *, identity: str | None = None
+) -> StretchedNetwork:
+    """Declare a network. Raises DeclarationError, ConflictError, UnavailableError.
+
+    `identity`: an id that the caller made up, so that a request whose answer was lost can be made
+    again: the network that has it already is the answer.
+    """
     offered = settings(engine)
     for attempt in range(1, ATTEMPTS + 1):
         existing = engine.store.latest_networks()
-        network = declaring.declare(request, existing, offered)
+        if found := next((each for each in existing if each.id == identity), None):
+            return found
+        network = declaring.declare(request, existing, offered, identity=identity)
         try:
             engine.store.put(network)
         except ConflictError as error:
             chosen_by_us = error.taken is Taken.VNI and request.vni is None
-            if not chosen_by_us or attempt == ATTEMPTS:
+            again = chosen_by_us or error.taken is Taken.IDENTITY
+            if not again or attempt == ATTEMPTS:
                 raise
             continue
         return _told(engine, network, "created", caller)

@@ -33,6 +33,9 @@ LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+ATTEMPTS = 3
+"""How often a site is declared lost anew when somebody else's word about it came first."""
+
 
 class Taken(enum.StrEnum):
     """What of a new declaration somebody else has already; names of columns."""
@@ -178,16 +181,24 @@ class Store:
     def declare_lost(self, site: str, *, by: str, lost: bool = True) -> bool:
         """Declare a site lost, or (`lost` False) returned. False: it was so already.
 
-        Raises UnavailableError.
+        May be repeated when it is not known whether it was written. Raises UnavailableError, and
+        ConflictError if others say something else about the site again and again.
         """
-        found = self._written(records.everything).of(Kind.SITE).get(site)
-        if bool(found and found.get("lost")) == lost:
-            return False
-        revision = int(found["revision"]) + 1 if found else 1
-        at = datetime.datetime.now(datetime.UTC).isoformat()
-        document = {"site": site, "lost": lost, "by": by, "at": at, "revision": revision}
-        self._put(Kind.SITE, site, document, {})
-        return True
+        for attempt in range(1, ATTEMPTS + 1):
+            found = self._written(records.everything).of(Kind.SITE).get(site)
+            if bool(found and found.get("lost")) == lost:
+                return False
+            revision = int(found["revision"]) + 1 if found else 1
+            at = datetime.datetime.now(datetime.UTC).isoformat()
+            document = {"site": site, "lost": lost, "by": by, "at": at, "revision": revision}
+            try:
+                self._put(Kind.SITE, site, document, {})
+            except ConflictError:
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            return True
+        raise AssertionError("the last attempt returns or raises")
 
     def add_event(
         self,

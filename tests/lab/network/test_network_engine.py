@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from network_lab import NetworkLab
 from network_truth import TRUE_DEADLINE, untrue
 from running_lab import Lab
 
+from isthmus.identity.config import ENGINE_PORT
 from isthmus.lab import calling, guests, inside, waiting
 from isthmus.lab.components.base import script
 from isthmus.lab.guests import Guest
@@ -123,14 +125,18 @@ def network(network_up: NetworkLab) -> Iterator[Stretched]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    pair = [
-        guests.add(lab.home, site=site, host="compute1", network=name, name=f"{name[-6:]}-{site}")
-        for site in ("paris", "lyon")
-    ]
-    yield Stretched(lab=lab, document=json.loads(done.stdout), paris=pair[0], lyon=pair[1])
-    Lab.mend(lab)
-    lab.tidy()
-    gone = lab.command("network", "delete", name, "--wait", timeout=150)
+    try:
+        pair = {
+            site: guests.add(
+                lab.home, site=site, host="compute1", network=name, name=f"{site}-{name[-6:]}"
+            )
+            for site in ("paris", "lyon")
+        }
+        yield Stretched(lab=lab, document=json.loads(done.stdout), **pair)
+    finally:
+        Lab.mend(lab)
+        lab.tidy()
+        gone = lab.command("network", "delete", name, "--wait", timeout=150)
     assert gone.returncode == 0, gone.stdout + gone.stderr
     for site in ("paris", "lyon"):
         assert not lab.neutron(site).get("/networks", name=name)["networks"]
@@ -139,7 +145,6 @@ def network(network_up: NetworkLab) -> Iterator[Stretched]:
 @pytest.fixture
 def stretched(network: Stretched) -> Iterator[Stretched]:
     """The network with its two guests, everything whole; whatever the test does, it is so again after it."""
-    Lab.mend(network.lab)
     yield network
     Lab.mend(network.lab)
     for name in network.made:
@@ -177,7 +182,7 @@ def test_a_network_that_is_deleted_leaves_nothing_and_frees_its_vni(stretched: S
         assert not lab.neutron(site).get("/networks", name=name)["networks"]
     again = lab.command("network", "create", name, *words)
     assert json.loads(again.stdout)["vni"] == json.loads(made.stdout)["vni"]
-    assert lab.command("network", "delete", name, "--wait", timeout=120).returncode == 0
+    assert lab.command("network", "delete", name).returncode == 0
 
 
 def test_an_engine_that_is_killed_in_the_middle_begins_again_where_it_was(
@@ -230,16 +235,18 @@ def test_two_engines_of_one_site_do_no_harm_to_each_other(
 
 def test_forwarding_that_a_dying_broker_took_with_it_is_sent_again(stretched: Stretched) -> None:
     lab = stretched.lab
-    # The agent cannot take the message about the new port; then the broker dies and takes it along.
+    before = _repairs(stretched)
+    # The broker dies, and with it the agent's queue; the agent is too slow to make a new one before the message comes.
     lab.freeze("lyon/compute1-l2")
-    guest = stretched.guest("paris", wait=False)
-    stretched.stands_for("lyon", stretched.paris, guest)
     lab.kill("lyon/rabbitmq")
     lab.resume("lyon/rabbitmq")
+    guest = stretched.guest("paris", wait=False)
+    stretched.stands_for("lyon", stretched.paris, guest, deadline=BROKER_DEADLINE)
     lab.resume("lyon/compute1-l2")
-    guests.active(lab.home, guest)
+    assert untrue(lab, stretched.vni) is not None, "nothing was lost, so nothing is proven"
     lab.reaches(stretched.lyon, guest.ip, deadline=BROKER_DEADLINE)
     stretched.true()
+    assert _repairs(stretched) > before
 
 
 def test_a_cut_link_takes_no_port_away_and_what_happened_meanwhile_arrives_when_it_heals(
@@ -318,17 +325,25 @@ def _trouble(stretched: Stretched) -> str | None:
     return None if told else f"lyon says {said[:500]}"
 
 
+def _repairs(stretched: Stretched) -> int:
+    """How many messages the engine of Lyon has sent again."""
+    url = f"http://{stretched.lab.lyon.management}:{ENGINE_PORT}/status"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return sum(json.load(answer)["audit"]["repairs"].values())
+
+
 def _user(lab: NetworkLab, name: str) -> str:
     statement = "SELECT user_id FROM keystone.local_user WHERE name = %s"
     return str(lab.sql("paris/identity-db", statement, name)[0]["user_id"])
 
 
-@pytest.mark.parametrize("unit", ["compute1-l2", "neutron-rpc"])
-def test_restarts_of_neutrons_own_parts_lose_no_forwarding(stretched: Stretched, unit: str) -> None:
-    lab = stretched.lab
-    lab.kill(f"lyon/{unit}")
+def test_restarts_of_neutrons_own_parts_lose_no_forwarding(stretched: Stretched) -> None:
+    lab, units = stretched.lab, ("lyon/compute1-l2", "lyon/neutron-rpc")
+    for unit in units:
+        lab.kill(unit)
     guest = stretched.guest("paris", wait=False)
     stretched.stands_for("lyon", stretched.paris, guest)
-    lab.resume(f"lyon/{unit}")
+    for unit in units:
+        lab.resume(unit)
     lab.reaches(stretched.lyon, guest.ip, deadline=BROKER_DEADLINE)
     stretched.true()

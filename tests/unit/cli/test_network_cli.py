@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,7 @@ def test_create_sends_what_was_said_and_nothing_that_was_not(
     assert ended.code == 0, ended.err
     [(site, _, body)] = engines.asked
     assert site == "paris", "the first of the file"
+    assert uuid.UUID(body.pop("id")), "so that it may be sent again"
     assert body == {
         "name": "backup",
         "cidr": "10.20.0.0/24",
@@ -278,6 +280,7 @@ def test_an_engine_whose_site_is_cut_off_is_followed_by_the_next(
     engines.answers["POST /v1/networks"] = CREATED
     assert isthmus(*CREATE).code == 0
     assert [site for site, *_ in engines.asked] == ["paris", "lyon"]
+    assert engines.asked[0][2] == engines.asked[1][2], "the same network, though both may do it"
 
 
 def test_when_no_engine_answers_each_is_named_with_its_reason(

@@ -164,6 +164,14 @@ def test_a_name_that_is_taken_is_refused(stand: Bench) -> None:
     assert error["field"] == "name"
 
 
+def test_a_request_whose_answer_was_lost_is_made_again_without_harm(stand: Bench) -> None:
+    given = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
+    network = stand.create(id=given)
+    assert network["id"] == given
+    assert stand.create(id=given) == network
+    assert len(stand.writer.tables[Kind.NETWORK]) == 1
+
+
 def test_a_vni_that_another_engine_takes_in_the_same_moment_is_chosen_anew(stand: Bench) -> None:
     first = stand.create()
 
@@ -234,6 +242,17 @@ def test_a_site_is_declared_lost_and_returned(stand: Bench) -> None:
         "declared lost",
         "declared returned",
     ]
+
+
+def test_a_site_that_somebody_else_declares_lost_in_the_same_moment_is_lost(stand: Bench) -> None:
+    def race() -> None:
+        said = {"site": "lyon", "lost": True, "by": "operator", "at": "now", "revision": 1}
+        stand.writer.tables[Kind.SITE]["lyon"] = said
+
+    stand.writer.race = race
+    answer = stand.call("POST", "/v1/sites/lyon/lost").json()
+    assert answer["changed"] is False
+    assert stand.writer.tables[Kind.SITE]["lyon"]["by"] == "operator"
 
 
 def test_not_all_sites_can_be_lost(stand: Bench) -> None:

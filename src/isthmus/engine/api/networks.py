@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
+import uuid
 from typing import Any
 
 import fastapi
@@ -33,6 +34,8 @@ Range = tuple[str, str]
 class NewNetwork(_Body):
     """What POST /v1/networks takes; what is left out is chosen."""
 
+    id: uuid.UUID | None = None
+    """Made up by the caller, so that the same request may be made again if its answer was lost."""
     name: str
     cidr: str
     sites: list[str] = pydantic.Field(min_length=1, max_length=64)
@@ -88,7 +91,8 @@ def router(engine: Engine) -> fastapi.APIRouter:
     @routes.post("", status_code=201)
     def create_network(body: NewNetwork, caller: Caller = admin) -> Document:
         """Declare a network."""
-        network = changing.create(engine, _request(engine, body, caller), caller)
+        request, identity = _request(engine, body, caller), str(body.id) if body.id else None
+        network = changing.create(engine, request, caller, identity=identity)
         return {"network": network.to_document()}
 
     @routes.get("/{name}")
