@@ -35,6 +35,7 @@ class Code(enum.StrEnum):
     SAME_HOST_NAME = "same-host-name"
     SAME_BASE_MAC = "same-base-mac"
     QUOTA = "quota"
+    NOT_BOUND = "remote-port-not-bound"
     GROUP_MISSING = "security-group-missing"
     GROUP_AMBIGUOUS = "security-group-ambiguous"
     ADDRESS_OUTSIDE = "address-outside"

@@ -120,6 +120,7 @@ def _ports(
     )
     if own.only is None:
         found += tuple(clashes.quota(declaration, own, len(difference.creates)))
+        found += tuple(_not_bound(declaration, own))
     return difference.actions, found
 
 
@@ -181,6 +182,22 @@ def _groups(
             "nobody is admitted by mistake",
             remedy=f"rename all but one security group {name} of the project in {here}",
             owners=(f"{here}: security groups {name}", f"{site}: {_some(ports)}"),
+        )
+
+
+def _not_bound(declaration: StretchedNetwork, own: SiteView) -> Iterator[Finding]:
+    ports = [port for port in own.remotes() if port.status != remote_ports.BOUND]
+    if ports:
+        yield Finding(
+            code=Code.NOT_BOUND,
+            outcome=Outcome.WARN,
+            network=declaration.name,
+            site=own.site,
+            summary=f"{_count(ports)} made for other sites cannot be reached from {own.site} yet",
+            cause=f"Neutron has not bound {_some(ports)}; it is asked again",
+            remedy="nothing, if it was seen once; else look whether remote_port is in mechanism_drivers of "
+            f"every Neutron server of {own.site}, and at their logs",
+            owners=(f"{own.site}: {_some(ports)}",),
         )
 
 

@@ -24,6 +24,9 @@ NOT_MIRRORED = frozenset(
 )
 
 
+BOUND = "ACTIVE"
+"""The status of every remote port that is bound, from the reply that made it on."""
+
 Reason = Callable[[Origin], str | None]
 """Why the remote port of an origin that is not wanted may be deleted; None: it may not."""
 
@@ -241,12 +244,15 @@ class _Diff:
                 yield origin
 
     def _update(self, port: Port, should: Wanted) -> UpdatePort | None:
+        # A server that died in the middle leaves a port that was made and not bound; nobody is told
+        # where it is. Neutron binds such a port whenever it is changed, even to what it has.
+        placed = port.remote_vtep == should.vtep and port.status == BOUND
         update = UpdatePort(
             port_id=port.id,
             origin=should.origin,
             name=should.name if should.name != port.name else None,
             ips=should.ips if should.ips != port.ips else None,
-            vtep=should.vtep if should.vtep != port.remote_vtep else None,
+            vtep=None if placed else should.vtep,
             security_groups=_changed(should.security_groups, port.security_groups),
             address_pairs=_changed(should.address_pairs, port.address_pairs),
         )

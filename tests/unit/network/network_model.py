@@ -233,6 +233,8 @@ class Site:
             "security_groups": action.security_groups,
             "address_pairs": action.address_pairs,
         }
+        # Whatever is changed, Neutron binds a port that is not bound.
+        given["status"] = "ACTIVE"
         self.change(action.port_id, **{k: v for k, v in given.items() if v is not None})
 
 

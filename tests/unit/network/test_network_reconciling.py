@@ -315,6 +315,22 @@ def test_a_remote_port_made_twice_is_kept_once() -> None:
     assert (delete.port_id, delete.origin) == ("second", Origin(site="lyon", port_id="web"))
 
 
+def test_a_remote_port_that_a_dying_server_left_unbound_is_bound() -> None:
+    paris, lyon = standing("paris", "lyon")
+    boot(lyon, "web", 70)
+    settle(paris, lyon)
+    (made,) = remotes(paris).values()
+    paris.change(made.id, status="DOWN")
+    now = planned(paris, lyon)
+    assert now.actions == (
+        actions.UpdatePort(
+            port_id=made.id, origin=Origin(site="lyon", port_id="web"), vtep="10.99.4.31"
+        ),
+    )
+    assert Code.NOT_BOUND in codes(now)
+    settle(paris, lyon)
+
+
 def test_a_detached_site_is_withdrawn_here_and_takes_its_own_part_away() -> None:
     paris, lyon = standing("paris", "lyon")
     boot(lyon, "web", 70)

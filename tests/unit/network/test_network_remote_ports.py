@@ -41,6 +41,7 @@ def world(locals_: list[Any], held: list[Any]) -> Site:
             site.boot(
                 network, f"held-{number}", mac=mac, ips=ips, device_owner=views.REMOTE_OWNER,
                 device_id=str(origin), remote_vtep="10.99.2.31" if right else "10.99.9.9",
+                status="DOWN" if number % 3 else "ACTIVE",
             )  # fmt: skip
     return site
 
@@ -105,7 +106,9 @@ def _is_as_wanted(
         if port is None:
             assert any({each.mac, *each.ips} & others for others in claimed)
         else:
-            assert (port.mac, port.ips, port.remote_vtep) == (each.mac, each.ips, each.vtep)
+            assert (port.mac, port.ips, port.remote_vtep, port.status) == (
+                each.mac, each.ips, each.vtep, "ACTIVE",
+            )  # fmt: skip
 
 
 @given(held=HELD, should=WANTED)
