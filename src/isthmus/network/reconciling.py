@@ -107,7 +107,7 @@ def _ports(
         wanted
         for site, each in sorted(judged.items())
         if each.seen
-        for wanted in remote_ports.wanted(declaration, peers[site], groups, vteps)
+        for wanted in remote_ports.wanted(declaration, own, peers[site], groups, vteps)
     ]
 
     def reason(origin: Origin) -> str | None:

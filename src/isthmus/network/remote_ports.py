@@ -87,14 +87,20 @@ def mirrored(port: Port) -> bool:
 
 
 def wanted(
-    declaration: StretchedNetwork, peer: SiteView, groups: Groups, own_vteps: frozenset[str]
+    declaration: StretchedNetwork,
+    own: SiteView,
+    peer: SiteView,
+    groups: Groups,
+    own_vteps: frozenset[str],
 ) -> Iterator[Wanted]:
-    """The remote ports for the ports of one site that was seen, those looked at now."""
+    """The remote ports for the ports of one site that was seen, those looked at now in both."""
     cidr = ipaddress.ip_network(declaration.cidr)
     names = {each.id: each.name for each in peer.security_groups}
     for port in peer.ports:
+        if not (peer.looked_at(port.id) and own.looked_at(port.id) and mirrored(port)):
+            continue
         # A tunnel address that this site has too would send packets to a host of its own.
-        if not mirrored(port) or not peer.looked_at(port.id) or port.vtep_ip in own_vteps:
+        if port.vtep_ip in own_vteps:
             continue
         yield Wanted(
             origin=Origin(site=peer.site, port_id=port.id),

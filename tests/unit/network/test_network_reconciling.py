@@ -331,6 +331,21 @@ def test_a_remote_port_that_a_dying_server_left_unbound_is_bound() -> None:
     settle(paris, lyon)
 
 
+def test_of_two_remote_ports_for_one_origin_the_right_one_stays() -> None:
+    paris, lyon = standing("paris", "lyon")
+    real = boot(lyon, "web", 70)
+    plain = {
+        "device_owner": views.REMOTE_OWNER,
+        "device_id": "lyon/web",
+        "remote_vtep": "10.99.4.31",
+    }
+    network = paris.network_of(BACKUP)
+    paris.boot(network, "a-wrong", mac="fa:16:3e:ff:00:01", ips=("10.50.0.99",), **plain)
+    paris.boot(network, "b-right", mac=real.mac, ips=real.ips, **plain)
+    settle(paris, lyon)
+    assert {each.id for each in paris.ports.values()} == {"b-right"}
+
+
 def test_a_detached_site_is_withdrawn_here_and_takes_its_own_part_away() -> None:
     paris, lyon = standing("paris", "lyon")
     boot(lyon, "web", 70)
