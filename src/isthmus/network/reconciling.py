@@ -76,6 +76,7 @@ def plan(
         return Plan(actions=actions, findings=findings, stale=stale)
     told = (
         *standings.findings(declaration, own.site, judged),
+        *standings.own_lost(declaration, own.site, lost),
         *_policies(declaration, own.site),
         *clashes.find(declaration, own, peers),
     )

@@ -79,6 +79,20 @@ def own_silent(declaration: StretchedNetwork, own: SiteView) -> Finding:
     )
 
 
+def own_lost(declaration: StretchedNetwork, here: str, lost: frozenset[str]) -> Iterator[Finding]:
+    """A site that was given up and is alive: the others hold none of its ports."""
+    if here in lost:
+        yield Finding(
+            code=Code.SITE_LOST,
+            outcome=Outcome.WARN,
+            network=declaration.name,
+            site=here,
+            summary=f"{here} itself is declared lost: the other sites have withdrawn its ports",
+            cause="an operator said so; this engine goes on for the guests of its own site",
+            remedy=f"isthmus site returned {here}",
+        )
+
+
 def _lost(declaration: StretchedNetwork, here: str, site: str) -> Standing:
     return Standing(
         removal=f"{site} is declared lost",

@@ -206,6 +206,14 @@ def test_a_lost_site_loses_all_at_once_and_gets_all_back_when_it_returns() -> No
     assert len(remotes(paris)) == 20
 
 
+def test_a_site_that_is_itself_declared_lost_goes_on_and_says_so() -> None:
+    paris, lyon = standing("paris", "lyon")
+    boot(lyon, "web", 70)
+    now = planned(paris, lyon, lost=["paris"])
+    assert len(now.actions) == 1
+    assert "itself" in next(each.summary for each in now.findings if each.code is Code.SITE_LOST)
+
+
 def hearing(*heard: str) -> partition.Hearing:
     engines = frozenset({"paris", "lyon", "madrid"})
     return partition.Hearing(own="paris", engines=engines, heard=frozenset(heard))
