@@ -24,6 +24,9 @@ from isthmus.sites import fanout
 ANSWER_SECONDS = 4.0
 """How long the engine of another site may take to say what it knows."""
 
+PRESENCE_SECONDS = 0.5
+"""How old what is told may be: ten thousand ports are counted for it."""
+
 REVISION_SECONDS = 5.0
 """How long a declaration may take to get here after it was written elsewhere."""
 
@@ -46,7 +49,7 @@ def summary(report: Report, *, now: float) -> Document:
 
 
 def presence(engine: Engine) -> Document:
-    """What this engine tells the others every second."""
+    """What this engine tells the others again and again."""
     now = time.time()
     return {
         "site": engine.site,
@@ -54,6 +57,21 @@ def presence(engine: Engine) -> Document:
         "neutron": engine.site in engine.neutron_sites,
         "networks": {n: summary(each.report, now=now) for n, each in engine.keepers.items()},
     }
+
+
+class Presence:
+    """The same, made at most once in a while though every engine asks for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._made: tuple[float, Document] = (float("-inf"), {})
+
+    def document(self) -> Document:
+        at, document = self._made
+        if time.monotonic() - at > PRESENCE_SECONDS:
+            document = presence(self._engine)
+            self._made = (time.monotonic(), document)
+        return document
 
 
 def listed(engine: Engine, *, now: float) -> list[Document]:

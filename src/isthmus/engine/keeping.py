@@ -68,7 +68,7 @@ class Keeper(threading.Thread):
         self._inbox: queue.SimpleQueue[Seen | _Declared | _Wanted | Ticket | None] = (
             queue.SimpleQueue()
         )
-        self._state = rounds.State()
+        self._state = rounds.State(own=around.site)
         self._memories: dict[str, Memory] = {}
         self._lost: frozenset[str] = frozenset()
         self._acted = 0
@@ -161,7 +161,8 @@ class Keeper(threading.Thread):
             except Exception:
                 # A thread that died would leave its network unkept without a word.
                 LOG.exception("%s: an error in the engine itself; it goes on", self.name)
-                self._state = rounds.State(due_at=time.monotonic() + self._timing.reconcile_seconds)
+                due_at = time.monotonic() + self._timing.reconcile_seconds
+                self._state = rounds.State(own=self._around.site, due_at=due_at)
 
     @property
     def _timing(self) -> Timing:
@@ -194,6 +195,8 @@ class Keeper(threading.Thread):
         if seen.whole:
             self._memories[seen.site] = memory.after_whole(seen.began, seen.view)
             self._state = rounds.answered(self._state, seen.site, seen.began)
+            # Late, or asked for by somebody else: it counts all the same.
+            self._state = rounds.reconsidered(self._state, time.monotonic())
         elif seen.view.good:
             self._memories[seen.site] = memory.after_narrow(seen.began, seen.view)
         else:
@@ -291,7 +294,7 @@ class Keeper(threading.Thread):
         self._troubles = {}
         outcomes = list(self._carried_out(plan.actions))
         end = self._end(own, plan, outcomes)
-        began = self._state.asked_at or 0.0
+        began, asked = self._state.asked_at or 0.0, self._state.asked
         if end is End.ACTED:
             self._around.observer(own.site).ask_whole(self)
         now = time.monotonic()
@@ -299,12 +302,10 @@ class Keeper(threading.Thread):
             self._state,
             end,
             now,
-            own=own.site,
             interval=self._timing.reconcile_seconds * (1 + JITTER * random.random()),  # noqa: S311
-            timeout=self._timing.peer_timeout_seconds,
         )
         self._publish(end, plan, outcomes, seconds=now - began)
-        if end is not End.FAILED:
+        if asked and end is not End.FAILED:
             self._tell(began)
         if end is End.EMPTY and self._declaration.deleting:
             self._around.finished(self._declaration)

@@ -22,8 +22,10 @@ LOG = logging.getLogger(__name__)
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
+PEERS_PER_SECOND = 10
+"""Where there are more, each is asked less often: a question costs both ends some milliseconds."""
 HEARD_SECONDS = 6.0
-"""An answer counts for this long: longer than one attempt that fails and the next that succeeds."""
+"""An answer counts for this long at least: longer than one attempt that fails and the next one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,10 @@ class Heard:
     at: float = float("-inf")
     presence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     error: str | None = "not asked yet"
+    counts_seconds: float = HEARD_SECONDS
 
     def lately(self, now: float) -> bool:
-        return now - self.at <= HEARD_SECONDS
+        return now - self.at <= self.counts_seconds
 
     def age(self, now: float) -> float | None:
         """Seconds since the last answer; None if there never was one."""
@@ -46,10 +49,12 @@ class Neighbour(Loop):
     """Asks one engine again and again; `changed` is called when it falls silent, and when it is
     heard after a silence or a restart."""
 
-    def __init__(self, site: str, peers: Callees, changed: Callable[[str], None]) -> None:
-        super().__init__(f"hear-{site}", EVERY_SECONDS, jitter=0.2)
+    def __init__(
+        self, site: str, peers: Callees, changed: Callable[[str], None], every: float
+    ) -> None:
+        super().__init__(f"hear-{site}", every, jitter=0.2)
         self.site = site
-        self.heard = Heard()
+        self.heard = Heard(counts_seconds=max(HEARD_SECONDS, 2.5 * every + ANSWER_SECONDS))
         self._peers, self._changed = peers, changed
         self._present = False
 
@@ -70,8 +75,8 @@ class Neighbour(Loop):
 
     def _answered(self, presence: Mapping[str, Any]) -> None:
         before, now = self.heard, time.monotonic()
-        self.heard = Heard(at=now, presence=presence, error=None)
-        silent = now - before.at > EVERY_SECONDS + 2 * ANSWER_SECONDS
+        self.heard = dataclasses.replace(before, at=now, presence=presence, error=None)
+        silent = now - before.at > self._interval + 2 * ANSWER_SECONDS
         restarted = presence.get("started_at") != before.presence.get("started_at")
         if not self._present:
             self._present = True
@@ -86,7 +91,8 @@ class Neighbours:
 
     def __init__(self, own: str, peers: Callees, changed: Callable[[str], None]) -> None:
         self._own = own
-        self._neighbours = {site: Neighbour(site, peers, changed) for site in peers.names}
+        every = max(EVERY_SECONDS, len(peers.names) / PEERS_PER_SECOND)
+        self._neighbours = {site: Neighbour(site, peers, changed, every) for site in peers.names}
 
     @property
     def threads(self) -> tuple[Loop, ...]:

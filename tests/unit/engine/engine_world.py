@@ -149,6 +149,7 @@ class Site:
                     ips=action.ips,
                     vtep_ip=action.vtep,
                     remote_vtep=action.vtep,
+                    status="ACTIVE",
                     device_owner=views.REMOTE_OWNER,
                     device_id=str(action.origin),
                     name=action.name,

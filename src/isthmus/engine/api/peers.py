@@ -19,11 +19,12 @@ Document = dict[str, Any]
 def router(engine: Engine) -> fastapi.APIRouter:
     """The routes; all need the signature of another engine."""
     routes = fastapi.APIRouter(prefix="/v1", tags=["between engines"])
+    told = gathering.Presence(engine)
     Sender = Annotated[str, fastapi.Depends(engine.require_engine)]
 
     def presence(sender: Sender) -> Document:
         """That this engine lives, and what it says of its networks."""
-        return gathering.presence(engine)
+        return told.document()
 
     def poke(content: poking.Content, sender: Sender) -> Document:
         """Something changed in the sender's site."""
