@@ -67,10 +67,20 @@ def _ready(wanted: environments.Environment, seconds: float) -> str:
         f"The lab is up after {seconds:.1f} s: {names}.\n"
         f"  login URL   {clients.login_url(wanted)}\n"
         "  clients     eval $(isthmus lab env); openstack --os-cloud madrid token issue\n"
+        f"{_guests(wanted)}"
         "  look        isthmus status; isthmus lab status\n"
         "  break it    isthmus lab fault cut madrid; isthmus lab fault kill paris\n"
         "  end it      isthmus lab down\n"
     )
+
+
+def _guests(wanted: environments.Environment) -> str:
+    """How to make the first guest, where there are hosts for it."""
+    host = next((host for site in wanted.sites for host in site.host_specs), None)
+    if host is None:
+        return ""
+    where = f"--site {host.site} --host {host.name}"
+    return f"  guests      isthmus lab guest add NAME {where} --network NETWORK\n"
 
 
 class Down(Command):

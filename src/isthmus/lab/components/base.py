@@ -20,6 +20,9 @@ from isthmus.lab.templates import Template
 # Two busy cores import a service's Python code in up to 20 s when all sites start at once; three times that is a fault.
 START_DEADLINE = 60.0
 
+# The same for what takes several times as much: message brokers, Neutron and its agents, of several sites at once.
+LONG_START_DEADLINE = 180.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -91,8 +94,13 @@ class Context:
         condition: Callable[[], str | None],
         *,
         deadline: float = START_DEADLINE,
+        interval: float = 0.1,
     ) -> None:
-        """Wait until `condition` holds; ends at once with the log's tail if the daemon is gone."""
+        """Wait until `condition` holds; ends at once with the log's tail if the daemon is gone.
+
+        `interval` is the time between two questions: longer for what starts slowly and is dear to ask, because asking takes
+        the same cores that the start needs.
+        """
 
         def checked() -> str | None:
             if daemon is not None and (gone := daemon.ended()):
@@ -102,7 +110,11 @@ class Context:
             return condition()
 
         waiting.until(
-            checked, deadline=deadline, what=f"{self.unit} is not ready", where=self.site.name
+            checked,
+            deadline=deadline,
+            what=f"{self.unit} is not ready",
+            where=self.site.name,
+            interval=interval,
         )
 
 

@@ -5,16 +5,13 @@ from pathlib import Path
 from isthmus.lab import errors, processes
 from isthmus.lab.components import host as hosting
 from isthmus.lab.components import local_db, mariadb, neutron, neutron_config, ovs, rabbitmq
-from isthmus.lab.components.base import Context, script
+from isthmus.lab.components.base import LONG_START_DEADLINE, Context, script
 from isthmus.lab.components.host import EXTERNAL, INTEGRATION, TUNNEL, HostComponent
 from isthmus.lab.running import run
 
 PART = "l2"
 
 _FIRST_ROUND = "Agent rpc_loop - iteration:0 completed"
-
-# Two busy cores start four of them at once, each with its privileged helpers: a minute of computing.
-_DEADLINE = 180.0
 
 _ROW = (
     "SELECT heartbeat_timestamp >= UTC_TIMESTAMP() - INTERVAL %s SECOND AS fresh FROM neutron.agents"
@@ -51,8 +48,10 @@ class L2Agent(HostComponent):
         )
         context.wait(
             daemon,
-            lambda: _unready(context, began) or _unwired(log, told),
-            deadline=_DEADLINE,
+            # The log is cheap to ask, and tells the last thing to come.
+            lambda: _unwired(log, told) or _unready(context, began),
+            deadline=LONG_START_DEADLINE,
+            interval=0.5,
         )
 
     def test(self, context: Context) -> str:

@@ -12,7 +12,7 @@ from isthmus.identity import config
 from isthmus.lab import calling, errors, inside
 from isthmus.lab.calling import Call, Client
 from isthmus.lab.components import local_db, memcached, neutron_config, rabbitmq
-from isthmus.lab.components.base import Component, Context, script
+from isthmus.lab.components.base import LONG_START_DEADLINE, Component, Context, script
 from isthmus.lab.components.keystone import gunicorn
 
 HOST = 5
@@ -49,7 +49,7 @@ class Neutron(Component):
                 "OS_NEUTRON_CONFIG_FILES": conf.name,
             },
         )
-        context.wait(daemon, lambda: _missing(context))
+        context.wait(daemon, lambda: _missing(context), deadline=LONG_START_DEADLINE, interval=0.25)
 
     def test(self, context: Context) -> str:
         if missing := _missing(context):
@@ -70,7 +70,9 @@ class NeutronRpc(Component):
         daemon = context.spawn(
             [script("neutron-rpc-server"), "--config-file", str(configure(context))]
         )
-        context.wait(daemon, lambda: _not_served(context))
+        context.wait(
+            daemon, lambda: _not_served(context), deadline=LONG_START_DEADLINE, interval=0.5
+        )
 
     def test(self, context: Context) -> str:
         if missing := _not_served(context):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from isthmus.lab import errors, inside
-from isthmus.lab.components.base import Component, Context
+from isthmus.lab.components.base import LONG_START_DEADLINE, Component, Context
 
 HOST = 6
 PORT = 5672
@@ -54,7 +54,7 @@ class RabbitMq(Component):
         daemon = context.spawn(
             [*command, "/usr/lib/rabbitmq/bin/rabbitmq-server"], env=_environ(context)
         )
-        context.wait(daemon, lambda: _missing(context))
+        context.wait(daemon, lambda: _missing(context), deadline=LONG_START_DEADLINE, interval=0.25)
 
     def test(self, context: Context) -> str:
         if missing := _missing(context):
