@@ -69,7 +69,7 @@ class Service:
         self._said: dict[str, dict[str, tuple[float, Standing]]] = {}
         self._own: Mapping[str, Standing] = {}
         self._stopping = False
-        self._active = False
+        self._all_at = 0.0
         self._pool = concurrent.futures.ThreadPoolExecutor(8, thread_name_prefix="handover")
         timeout = self.terms.lease / 2
         self._own_voter = links.OwnVoter(self.voter, self._word)
@@ -97,8 +97,6 @@ class Service:
         }
         self.preparer = Preparer(engine, self)
         self._loop = threading.Thread(target=self._run, name="service addresses", daemon=True)
-
-    # -- life
 
     def start(self) -> None:
         """Start all threads; nothing is waited for."""
@@ -133,23 +131,29 @@ class Service:
         self.voter.close()
 
     def _round(self) -> None:
-        """Do what came in, then give every address its turn."""
+        """Do what came in; then give their turn to the addresses for which something is due, and
+        now and then to all."""
         now = clock()
         dues = [due for each in self._stewards.values() if (due := each.due()) is not None]
-        wait = min([TURN_SECONDS, *(due - now for due in dues)])
+        wait = min([self._all_at, *dues]) - now
         try:
             self._inbox.get(timeout=max(wait, 0.001))()
             while True:
                 self._inbox.get_nowait()()
         except queue.Empty:
             pass
-        self._active = self.voter.active
-        if self._active:
-            for steward in self._stewards.values():
+        now = clock()
+        everybody = now >= self._all_at
+        # A second engine of the site keeps still: it could not vote.
+        for steward in self._stewards.values() if self.voter.active else ():
+            due = steward.due()
+            if everybody or (due is not None and due <= now):
                 steward.turn()
-        self._pace()
-        own = {name: each.standing() for name, each in self._stewards.items()}
-        self._own = {**self.preparer.standings(), **own}
+        if everybody:
+            self._all_at = now + TURN_SECONDS
+            self._pace()
+            own = {name: each.standing() for name, each in self._stewards.items()}
+            self._own = {**self.preparer.standings(), **own}
 
     def _pace(self) -> None:
         """Ask others often while there is something to hold, else seldom."""
