@@ -1,6 +1,6 @@
 """Requests to the Neutron of a site that only tracing needs: rules, agents, ports of probes.
 
-It exists so that vendor exceptions end here. Looks at whole networks are `isthmus.network.neutrons`.
+Looks at whole networks are `isthmus.network.neutrons`, the wire is `isthmus.network.rest`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from keystoneauth1 import adapter
-from keystoneauth1 import exceptions as vendor
-
 from isthmus import errors
+from isthmus.network import rest
 from isthmus.network.tracing.facts import Group, Rule
-from isthmus.sites import failures
 
 PROBE_OWNER = "isthmus:probe"
 """Device owner of the ports of probes. The reconcilers treat them as any guest's port."""
@@ -22,7 +19,8 @@ L2_AGENT = "neutron-openvswitch-agent"
 
 _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 20.0
-_AT_ONCE = 50  # ids in one query: a URL of 50 UUIDs is some 2 kB
+_PROBE_FIELDS = ("id", "name", "status", "description", "device_id", "binding:host_id")
+_GROUP_FIELDS = ("id", "name", "security_group_rules")
 
 
 class Neutron:
@@ -31,70 +29,78 @@ class Neutron:
 
     def __init__(self, session: Any, site: str) -> None:
         self.site = site
-        self._adapter = adapter.Adapter(
-            session,
-            service_type="network",
-            interface="internal",
-            region_name=site,
-            connect_retries=0,
-            status_code_retries=0,
+        self._api = rest.Api(
+            session, site, connect_seconds=_CONNECT_SECONDS, read_seconds=_READ_SECONDS
         )
 
     def port(self, port_id: str) -> Mapping[str, Any]:
-        """All that Neutron says of a port."""
-        return dict(self._call("GET", f"/v2.0/ports/{port_id}")["port"])
+        """Whether a port is enabled and filtered."""
+        fields = ("id", "admin_state_up", "port_security_enabled")
+        found = self._all("ports", [("id", port_id)], fields)
+        return found[0] if found else {}
 
     def groups(self, ids: Iterable[str]) -> tuple[Group, ...]:
         """Security groups with their rules for IPv4."""
-        wanted = sorted(ids)
-        if not wanted:
-            return ()
-        found = self._all("security-groups", [("id", each) for each in wanted])
+        found = self._all_by("security_groups", (), "id", ids, _GROUP_FIELDS)
         return tuple(group(each) for each in found)
 
     def l2_agents(self) -> dict[str, bool]:
         """Host -> whether Neutron hears its Open vSwitch agent."""
-        found = self._all("agents", [("binary", L2_AGENT)])
+        found = self._all("agents", [("binary", L2_AGENT)], ("host", "alive"))
         return {str(each["host"]): bool(each["alive"]) for each in found}
 
     def probes(self, run: str | None = None) -> tuple[Mapping[str, Any], ...]:
         """The ports of probes, of one run or of all."""
         query = [("device_owner", PROBE_OWNER)] + ([("device_id", run)] if run else [])
-        return tuple(self._all("ports", query))
+        return tuple(self._all("ports", query, _PROBE_FIELDS))
 
     def remotes_of(self, site: str, port_ids: Sequence[str]) -> dict[str, str]:
         """Real port of `site` -> status of what stands here for it."""
-        found: dict[str, str] = {}
-        for start in range(0, len(port_ids), _AT_ONCE):
-            names = [f"{site}/{each}" for each in port_ids[start : start + _AT_ONCE]]
-            for port in self._all("ports", [("device_id", name) for name in names]):
-                found[str(port["device_id"]).partition("/")[2]] = str(port["status"])
-        return found
+        names = [f"{site}/{each}" for each in port_ids]
+        found = self._all_by("ports", (), "device_id", names, ("device_id", "status"))
+        return {str(each["device_id"]).partition("/")[2]: str(each["status"]) for each in found}
 
     def create_port(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make one port."""
-        return dict(self._call("POST", "/v2.0/ports", json={"port": dict(body)})["port"])
+        return dict(self._change("POST", "/ports", {"port": dict(body)}).body["port"])
 
     def delete_port(self, port_id: str) -> None:
         """Delete a port; that there is none is as good."""
-        self._call("DELETE", f"/v2.0/ports/{port_id}", absent=True)
+        self._change("DELETE", f"/ports/{port_id}", None, absent=404)
 
-    def _all(self, collection: str, query: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-        answer = self._call("GET", f"/v2.0/{collection}", params=list(query))
-        return list(answer[collection.replace("-", "_")])
-
-    def _call(self, method: str, path: str, *, absent: bool = False, **words: Any) -> Any:
-        timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+    def _all(
+        self, collection: str, query: rest.Query, fields: Sequence[str]
+    ) -> list[dict[str, Any]]:
         try:
-            answer = self._adapter.request(path, method, raise_exc=False, timeout=timeout, **words)
-        except vendor.ClientException as error:
-            cause = failures.sentence(error, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
-            raise self._failed(method, path, cause) from error
-        if answer.status_code == 404 and absent:
-            return None
-        if answer.status_code >= 400:
-            raise self._failed(method, path, _reason(answer))
-        return answer.json() if answer.content else None
+            return self._api.all(collection, query, fields)
+        except rest.Failed as error:
+            raise rest.unavailable(self.site, error) from error
+
+    def _all_by(
+        self,
+        collection: str,
+        query: rest.Query,
+        key: str,
+        values: Iterable[str],
+        fields: Sequence[str],
+    ) -> list[dict[str, Any]]:
+        try:
+            return self._api.all_by(collection, query, key, values, fields)
+        except rest.Failed as error:
+            raise rest.unavailable(self.site, error) from error
+
+    def _change(
+        self, method: str, path: str, body: Mapping[str, Any] | None, *, absent: int = 0
+    ) -> rest.Answer:
+        try:
+            answer = self._api.request(method, path, body=body)
+        except rest.Failed as error:
+            raise self._failed(
+                method, path, f"{error}; it is not known whether it was done"
+            ) from error
+        if answer.ok or answer.status == absent:
+            return answer
+        raise self._failed(method, path, answer.words)
 
     def _failed(self, method: str, path: str, cause: str) -> errors.UnavailableError:
         return errors.UnavailableError(
@@ -123,12 +129,3 @@ def _rule(document: Mapping[str, Any]) -> Rule:
         prefix=document.get("remote_ip_prefix"),
         address_group=document.get("remote_address_group_id"),
     )
-
-
-def _reason(answer: Any) -> str:
-    """Neutron's own sentence, if it gave one."""
-    try:
-        fault = answer.json()["NeutronError"]
-        return str(fault["message"] if isinstance(fault, dict) else fault)
-    except (ValueError, KeyError, TypeError):
-        return failures.status_line(answer.status_code)
