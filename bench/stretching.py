@@ -1,0 +1,95 @@
+"""A stretched network to measure on: the lab with networks, a declaration, guests in both sites, and nothing left of it."""
+
+import contextlib
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bench import labs
+from isthmus.errors import IsthmusError
+from isthmus.lab import bringup, clients, environment, guests, home, neutrons
+from isthmus.lab.components.base import script
+from isthmus.lab.guests import Guest
+from isthmus.lab.progress import Lines
+
+ENVIRONMENT = "network"
+
+
+@contextlib.contextmanager
+def prepared(purpose: str) -> Iterator[labs.Lab]:
+    """The lab with networks, up and healthy before and after."""
+    where, progress = labs.place(), Lines()
+    text, wanted = environment.load(ENVIRONMENT)
+    with home.locked(where, f"python -m bench {purpose}"):
+        units = bringup.up(where, text, wanted, progress)
+        lab = labs.Lab(home=where, environment=wanted, units=units, progress=progress)
+        try:
+            labs.restore(lab)
+            yield lab
+        finally:
+            with labs.undisturbed():
+                labs.restore(lab)
+
+
+@dataclass
+class Stretched:
+    """A stretched network over Paris and Lyon. What is plugged through it is taken away with it."""
+
+    lab: labs.Lab
+    name: str
+
+    def guest(self, label: str, site: str, host: str, *, ip: str = "", wait: bool = True) -> Guest:
+        """A guest of the project's default group, whose members may talk to each other."""
+        return guests.add(
+            self.lab.home,
+            site=site,
+            host=host,
+            network=self.name,
+            name=f"{self.name}-{label}",
+            ip=ip or None,
+            wait=wait,
+        )
+
+    def remove(self, guest: Guest) -> None:
+        """Unplug a guest and delete its port."""
+        guests.remove(self.lab.home, guest.name)
+
+    def neutron(self, site: str) -> neutrons.Neutron:
+        return neutrons.at(self.lab.home, self.lab.environment, site)
+
+
+@contextlib.contextmanager
+def stretched(lab: labs.Lab, cidr: str) -> Iterator[Stretched]:
+    """A declared network that is there in both sites; its guests and it itself are gone afterwards."""
+    name = f"b{uuid.uuid4().hex[:6]}"
+    sites = ("--site", "paris", "--site", "lyon")
+    isthmus(lab, "network", "create", name, "--cidr", cidr, *sites, "--wait", "-f", "json")
+    try:
+        yield Stretched(lab=lab, name=name)
+    finally:
+        with labs.undisturbed():
+            for guest in guests.listed(lab.home):
+                if guest.network == name:
+                    guests.remove(lab.home, guest.name)
+            isthmus(lab, "network", "delete", name, "--wait")
+
+
+def isthmus(lab: labs.Lab, *words: str, timeout: float = 180.0) -> Any:
+    """What a command prints, read as JSON if it is; raises `IsthmusError` when it fails."""
+    done = subprocess.run(
+        [script("isthmus"), *words],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **clients.exports(lab.home, lab.environment)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise IsthmusError("a command failed", where=" ".join(words), cause=done.stderr.strip())
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return done.stdout
