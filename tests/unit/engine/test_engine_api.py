@@ -328,6 +328,13 @@ def test_a_request_keeps_the_id_that_it_came_with(stand: Bench) -> None:
         assert (answer.headers["X-OpenStack-Request-ID"] == sent) is kept
 
 
+def test_a_body_that_is_too_long_is_not_read(stand: Bench) -> None:
+    large = stand.http.post("/v1/poke", content=b"x" * (5 << 20))
+    refusal(large, 413, "InputError")
+    endless = stand.http.post("/v1/poke", content=iter([b"x"]))
+    refusal(endless, 413, "InputError")
+
+
 def test_a_path_that_does_not_exist_is_refused_in_the_same_shape(stand: Bench) -> None:
     refusal(stand.http.get("/v2/networks"), 404, "UsageError")
     refusal(stand.http.put("/v1/networks"), 405, "UsageError")

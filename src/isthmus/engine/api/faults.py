@@ -27,6 +27,10 @@ LOG = logging.getLogger(__name__)
 
 REQUEST_ID = "X-OpenStack-Request-ID"
 
+LARGEST_REQUEST = 4 << 20
+"""Bytes of a body: a poke about ten thousand ports has less than one million. It is read before it
+is known whose it is."""
+
 _GIVEN = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _STATUS: tuple[tuple[type[errors.IsthmusError], int], ...] = (
@@ -61,13 +65,30 @@ async def _identified(
     given = request.headers.get(REQUEST_ID, "")
     request.state.request_id = given if _GIVEN.fullmatch(given) else f"req-{uuid.uuid4()}"
     try:
-        response = await call_next(request)
+        response = _too_large(request) or await call_next(request)
     except Exception as error:
         LOG.exception("%s: an error in the engine itself", request.state.request_id)
         text = f"unexpected {type(error).__name__}; the engine's log has the trace"
         response = _answer(request, 500, kind="Unexpected", exit_code=errors.UNEXPECTED, what=text)
     response.headers[REQUEST_ID] = request.state.request_id
     return response
+
+
+def _too_large(request: fastapi.Request) -> fastapi.Response | None:
+    """The refusal of a body that is too long, or that does not say how long it is."""
+    length = request.headers.get("Content-Length", "0")
+    chunked = "Transfer-Encoding" in request.headers
+    if not chunked and length.isdigit() and int(length) <= LARGEST_REQUEST:
+        return None
+    return _answer(
+        request,
+        413,
+        kind=errors.InputError.__name__,
+        exit_code=errors.InputError.exit_code,
+        what="the body of the request is too long",
+        cause=f"{LARGEST_REQUEST} bytes are the most, and Content-Length has to say how many",
+        unchanged="nothing was done",
+    )
 
 
 async def _refused(request: fastapi.Request, error: Exception) -> fastapi.Response:
