@@ -142,14 +142,14 @@ class Verify(_Judging):
         body = {"quick": parsed_args.quick, "count": parsed_args.count}
         path = self._path(parsed_args, "verify")
         run = client.post(path, body)
-        # The run lives in the engine that began it; no other knows of it.
-        pinned = network_client.connect(self.app.options.sites, ask=run["site"])
-        self._found = self._followed(pinned, f"{path}/{run['id']}")
+        self._found = self._followed(run, f"{path}/{run['id']}")
         rows = network_trace_screens.pair_rows(self._found)
         return network_trace_screens.PAIR_COLUMNS, rows
 
-    def _followed(self, client: network_client.Client, path: str) -> Document:
+    def _followed(self, begun: Document, path: str) -> Document:
         """The report, when it is there; Ctrl-C removes the probes first."""
+        # The run lives in the engine that began it; no other knows of it.
+        client = network_client.connect(self.app.options.sites, ask=begun["site"])
         try:
             run = self._ended(client, path)
         except KeyboardInterrupt:
@@ -157,14 +157,10 @@ class Verify(_Judging):
             client.delete(path)
             self._ended(client, path, seconds=CLEANING_SECONDS)
             raise
+        except errors.UnavailableError as error:
+            raise _forsaken(begun["site"], str(error)) from error
         if run["report"] is None:
-            raise errors.IsthmusError(
-                "the verification was not completed",
-                where=f"engine of {run['site']}",
-                cause=run["error"],
-                unchanged="the probes are removed; what could not be goes by itself in five minutes",
-                next_command="isthmus network list",
-            )
+            raise _forsaken(begun["site"], run["error"])
         report: Document = run["report"]
         return report
 
@@ -192,3 +188,13 @@ class Verify(_Judging):
 
     def exit_code(self, found: Document) -> int:
         return 0 if found["reached"] else 1
+
+
+def _forsaken(site: str, cause: str) -> errors.IsthmusError:
+    return errors.IsthmusError(
+        "the verification was not completed",
+        where=f"engine of {site}",
+        cause=cause,
+        unchanged="the probes are removed, or go by themselves within five minutes",
+        next_command="isthmus network list",
+    )
