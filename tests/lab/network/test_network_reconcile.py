@@ -174,9 +174,9 @@ def test_a_mac_of_two_owners_is_a_finding_that_names_both(stretched: Stretched) 
 
 
 def test_a_vni_that_another_network_has_is_a_finding_that_names_both(
-    network_lab: NetworkLab,
+    stretched: Stretched,
 ) -> None:
-    lab, name = network_lab, f"clash-{uuid.uuid4().hex[:6]}"
+    lab, name = stretched.lab, f"clash-{uuid.uuid4().hex[:6]}"
     fields = {"provider:network_type": "vxlan", "provider:segmentation_id": 4321}
     squatter = lab.new_network("lyon", cidr="10.90.0.0/24", name="squatter", **fields)
     words = ["--cidr", "10.73.0.0/24", "--site", "paris", "--site", "lyon", "--vni", "4321"]
