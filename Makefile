@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 export ISTHMUS_SITES OS_CLIENT_CONFIG_FILE
 
-.PHONY: setup demo test unit check docs bench chaos clean
+.PHONY: setup demo test test-network unit check docs bench chaos clean
 
 setup: ## Debian packages, uv, the locked environment (at once when all is there)
 	@setup/install.sh
@@ -18,7 +18,10 @@ unit: setup ## tests that need no root and no lab
 
 test: setup check ## everything: checks, unit, functional, lab
 	$(BIN)/python -m pytest tests/unit/plugins_neutron
-	$(BIN)/python -m pytest -m "not chaos"
+	$(BIN)/python -m pytest -m "not chaos and not network"
+
+test-network: setup ## the lab tests of networks, in their own environment
+	$(BIN)/python -m pytest -m "network and not chaos"
 
 check: setup ## style, types, import contracts, documentation
 	$(BIN)/ruff check .

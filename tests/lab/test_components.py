@@ -29,13 +29,15 @@ class Bother:
     """What a user may notice at most: failed requests (`LOST`: not served at all), seconds without service."""
 
     errors: int = 0
-    gap: float = 5.0
+    # The probes' own periods and slow answers are part of it: a login costs a third of a second of CPU, and on a machine that is
+    # busy with the restart of what died, several of them wait for two cores.
+    gap: float = 8.0
 
 
 MADRID = ("madrid/check", "madrid/read", "madrid/image", "madrid/login")
 
-# A request that the component was working on when it died, or that was on its way to it.
-AT_WORK = Bother(errors=1)
+# A request that the component was working on when it died, and one that was on its way to it.
+AT_WORK = Bother(errors=2)
 # The component hangs: three seconds until a check has failed, one until the next, three more; then another stands in.
 HANGS = Bother(errors=1, gap=12.0)
 # A statement gives up after 10 s at the latest, and the checks are quicker than that. Each worker thread that served this user may
