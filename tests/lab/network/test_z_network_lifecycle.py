@@ -33,12 +33,11 @@ def test_down_leaves_no_switch_broker_helper_guest_or_namespace(network_up: Netw
 
 
 def _living() -> set[tuple[str, int]]:
-    """Name and process id of everything that runs on this machine."""
-    argv = ["ps", "-eo", "comm=,pid="]
+    """Name and process id of everything that runs on this machine; what is dead and not yet collected by its parent does not."""
+    argv = ["ps", "-eo", "pid=,stat=,comm="]
     listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    return {
-        (line.rpartition(" ")[0].strip(), int(line.split()[-1])) for line in listed.splitlines()
-    }
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return {(name, int(pid)) for pid, state, name in rows if not state.startswith("Z")}
 
 
 def _inside(namespaces: list[str]) -> set[int]:
