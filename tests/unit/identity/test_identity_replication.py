@@ -289,6 +289,7 @@ class World:
         self.state, self.at = rep.State(), 0.0
         self.changed_at, self.home_since = 0.0, None  # type: float, float | None
         self.moves: list[float] = []
+        self.last_told = self.told()
 
     def replica(self) -> rep.Replica | None:
         f = self.facts
@@ -313,11 +314,15 @@ class World:
         }
 
     def change(self, name: str, value: object) -> None:
-        if name in ("applied", "received", "beat", "configured") and self.facts[name] != value:
-            self.changed_at = self.at
         self.facts[name] = value
 
+    def told(self) -> tuple[Any, ...]:
+        """What an observer takes for a sign of life. What changes and changes back between two looks is none."""
+        return tuple(self.facts[name] for name in ("applied", "received", "beat", "configured"))
+
     def tick(self) -> None:
+        if self.told() != self.last_told:
+            self.changed_at, self.last_told = self.at, self.told()
         self.at += 0.5
         masters = self.masters()
         home = masters["paris"]
