@@ -64,6 +64,8 @@ class Own:
         self._unseen: set[tuple[Kind, str]] = set()
         # Identities are never used twice, so a removal need never be forgotten.
         self._removed: set[tuple[Kind, str]] = set()
+        # What another engine removed may come back, older, from a replica that lags more than the one before.
+        self._highest: dict[tuple[Kind, str], int] = {}
 
     def wrote(self, known: Documents, kind: Kind, i: str, document: Mapping[str, Any]) -> Documents:
         """What is known after a write that was acknowledged."""
@@ -92,6 +94,13 @@ class Own:
                 newer = read is not None and int(document["revision"]) > read
                 if newer or (kind, i) in self._unseen:
                     result.setdefault(kind, {})[i] = document
+        for kind, documents in result.items():
+            for i in list(documents):
+                revision = int(documents[i]["revision"])
+                if revision < self._highest.get((kind, i), 0):
+                    del documents[i]
+                else:
+                    self._highest[kind, i] = revision
         return result
 
 
