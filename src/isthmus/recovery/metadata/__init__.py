@@ -1,0 +1,1 @@
+"""What a server was, completely enough to make it again elsewhere."""
