@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from lab_fixtures import lab, lab_up, machine, network_lab, network_up
+from lab_fixtures import lab, lab_up, machine, network_lab, network_up, wide_up
 
-__all__ = ["lab", "lab_up", "machine", "network_lab", "network_up"]
+__all__ = ["lab", "lab_up", "machine", "network_lab", "network_up", "wide_up"]
 
 NETWORK = Path(__file__).parent / "network"
 

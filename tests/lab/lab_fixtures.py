@@ -17,7 +17,7 @@ from isthmus.lab import bringup, environment, home, processes, progress
 
 KEEP = "ISTHMUS_KEEP_LAB"
 TOLD = 25  # lines of each log
-KINDS: dict[str, type[Lab]] = {"identity": Lab, "network": NetworkLab}
+KINDS: dict[str, type[Lab]] = {"identity": Lab, "network": NetworkLab, "wide": NetworkLab}
 
 
 class Machine:
@@ -78,6 +78,14 @@ def lab_up(machine: Machine) -> Lab:
 def network_up(machine: Machine) -> NetworkLab:
     """The environment `network`."""
     found = machine.provide("network")
+    assert isinstance(found, NetworkLab)
+    return found
+
+
+@pytest.fixture(scope="module")
+def wide_up(machine: Machine) -> NetworkLab:
+    """The environment `wide`."""
+    found = machine.provide("wide")
     assert isinstance(found, NetworkLab)
     return found
 

@@ -17,6 +17,7 @@ from isthmus.identity import keys
 from isthmus.lab import (
     clients,
     errors,
+    gateways,
     home,
     network,
     preflight,
@@ -234,10 +235,11 @@ def _named(place: Home, record: Record | None) -> list[str]:
 
 
 def _guests(place: Home, record: Record | None) -> set[str]:
-    """Namespaces of guests, unless another home's lab has them."""
+    """Namespaces of guests, unless another home's lab has them, and of gateways."""
     if record is None and home.owner() not in (None, place.root):
         return set()
-    return {name for name in network.present() if name.startswith(names_of_lab.GUEST)}
+    made = gateways.namespaces(place, record.environment) if record else set()
+    return {n for n in network.present() if n in made or n.startswith(names_of_lab.GUEST)}
 
 
 def _leftover(place: Home) -> list[str]:

@@ -1,6 +1,6 @@
-"""What the hosts of both sites should hold, from Neutron's own words, against what they do hold.
+"""What the hosts of all sites should hold, from the Neutrons' own words, against what they do hold.
 
-It stands apart from the engine: it reads both Neutrons and asks every host agent itself.
+It stands apart from the engine: it reads every Neutron and asks every host agent itself.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TRUE_DEADLINE = 60.0
 
 def untrue(lab: NetworkLab, *vnis: int) -> str | None:
     """What some host lacks or holds too much of these networks; None if every host holds the truth."""
-    for site in ("paris", "lyon"):
-        ports = {vni: _ports(lab, site, vni) for vni in vnis}
-        for host in lab.environment.site(site).hosts:
-            held = forwarding.Fdb.from_document(_fdb(lab, site, host))
+    for site in (each for each in lab.environment.sites if each.hosts):
+        ports = {vni: _ports(lab, site.name, vni) for vni in vnis}
+        for host in site.hosts:
+            held = forwarding.Fdb.from_document(_fdb(lab, site.name, host))
             should = forwarding.expected(held.vtep, ports)
             for each in forwarding.missing(should, held, vnis):
-                return f"{site}/{host}: {each}"
+                return f"{site.name}/{host}: {each}"
     return None
 
 

@@ -69,6 +69,11 @@ class Spec(pydantic.BaseModel):
         return self.model_dump(exclude={"check"})
 
 
+def namespace(digits: str) -> str:
+    """What a gateway with these digits (`fence.digits`) calls its namespace."""
+    return f"isthmus-addr-{digits}"
+
+
 class Gateway:
     """One gateway's names and commands."""
 
@@ -76,7 +81,7 @@ class Gateway:
         self.spec = spec
         self._switch = switch
         digits = fence.digits(spec.id, site, host)
-        self.namespace = f"isthmus-addr-{digits}"
+        self.namespace = namespace(digits)
         self.outer, self.inner = f"ao{digits}", f"ai{digits}"
         self.mac = fence.mac(spec.id, site, host)
 
