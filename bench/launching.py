@@ -18,9 +18,11 @@ from isthmus.errors import INTERRUPTED, IsthmusError
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How much to measure: `quick` is for a look whether everything works, its numbers are rough."""
+    """How much to measure: `quick` is for a look whether everything works, its numbers are rough. `stage_seconds` bounds
+    one stage of a program that can stop early; None leaves it to the program."""
 
     quick: bool = False
+    stage_seconds: float | None = None
 
 
 Measure = Callable[[Options], Result]
@@ -41,7 +43,8 @@ def main(programs: Mapping[str, Measure], arguments: Sequence[str], *, command: 
     for name in _chosen(parsed, programs):
         # Before the program runs: afterwards the load would be its own.
         facts = machine.facts()
-        code = max(code, _run(name, programs[name], Options(quick=parsed.quick), done))
+        options = Options(quick=parsed.quick, stage_seconds=parsed.stage_seconds)
+        code = max(code, _run(name, programs[name], options, done))
         if code == INTERRUPTED:
             break
         if parsed.output and done and done[-1].name == name:
@@ -95,6 +98,12 @@ def _parser(programs: Mapping[str, Measure], command: str) -> argparse.ArgumentP
     if len(programs) > 1:
         parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(programs))
     parser.add_argument("--quick", action="store_true", help="Fewer repetitions; rough numbers.")
+    parser.add_argument(
+        "--stage-seconds",
+        type=float,
+        metavar="N",
+        help="No stage of `scale` shall take longer; what was reached by then is measured.",
+    )
     parser.add_argument(
         "--json", action="store_true", help="One JSON object on standard output instead of tables."
     )

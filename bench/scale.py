@@ -1,0 +1,427 @@
+"""Many ports and many sites: how long a full reconcile takes and what bounds it, what it costs to keep, and how rounds grow.
+
+The engine of Paris is the product's, as are its Neutron, its hosts and their agents; the other sites are simulated
+(`bench/peers`), so that there can be fifty of them, using the cores that are measured for nothing but answers. Two networks: one
+with a thousand ports in one other site, one with fifty sites, which then grows as far as the time allows. A full run takes about
+an hour, `--quick` about three minutes. `--stage-seconds` bounds each reconcile and each removal; what was reached by then is
+what is measured.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import launching, metering, results, stretching
+from bench.distributions import percentile, spread
+from bench.launching import Options
+from bench.metering import Reading
+from bench.results import Cell, Result, Table
+from bench.scaling import ENGINE, PEERS, SITE, Network, Scaled, Watch, follow, say
+from isthmus.errors import IsthmusError
+from isthmus.lab import processes
+
+AIM_SECONDS, AIM_PORTS = 30.0, 1000
+SEED = 20260222
+_ROUNDS = 5
+_ROUND_SECONDS = 120.0
+_HOSTS = ("compute1", "compute2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured. `budget`: seconds for one stage; `window`: seconds in which steady cost is counted."""
+
+    single: int
+    sites: int
+    each: int
+    most: int
+    budget: float
+    window: float
+
+
+FULL = Size(single=1000, sites=50, each=20, most=10_000, budget=1200.0, window=60.0)
+QUICK = Size(single=0, sites=10, each=20, most=0, budget=75.0, window=15.0)
+
+
+def measure(options: Options) -> Result:
+    """One site with many ports, then many sites, then many of both."""
+    size = QUICK if options.quick else FULL
+    budget = options.stage_seconds or size.budget
+    result = Result(
+        name="scale",
+        about=f"The engine, Neutron and hosts of {SITE} with simulated peers (seed {SEED}) that speak the real APIs. A full "
+        "reconcile is counted from the moment when the ports are there in the other sites and the engine is poked, to the round "
+        "that finds nothing left to do. Two hosts of the site have a guest on the network, unless said otherwise; all ports are "
+        "in the security group `default`, whose members may talk to each other.",
+    )
+    measuring = Measuring(result, size, budget)
+    with stretching.prepared("scale") as lab:
+        scaled = Scaled(lab, size.sites, SEED)
+        try:
+            measuring.run(scaled)
+        except IsthmusError as error:
+            result.notes.append(f"the run ended early: {error.describe()}")
+            say(str(error))
+        except KeyboardInterrupt:
+            measuring.tables()
+            for table in result.tables:
+                print("\n".join([*results.markdown(table), ""]), file=sys.stderr)
+            raise
+    measuring.tables()
+    return result
+
+
+class Measuring:
+    """The stages, and what they found so far."""
+
+    def __init__(self, result: Result, size: Size, budget: float) -> None:
+        self.result, self.size, self.budget = result, size, budget
+        self._reconciles: list[list[Cell]] = []
+        self._shares: list[list[Cell]] = []
+        self._hosts: list[list[Cell]] = []
+        self._rounds: list[list[Cell]] = []
+        self._steady: dict[str, list[tuple[str, float, float]]] = {}
+
+    def run(self, scaled: Scaled) -> None:
+        """All stages; the networks are gone afterwards."""
+        scaled.start()
+        scaled.remove_leftovers(self.budget)
+        self._cost(scaled, "no stretched network")
+        if self.size.single:
+            with scaled.network("10.76.0.0/16", scaled.sites[:1], self.budget) as network:
+                self._single(scaled, network)
+        with scaled.network("10.77.0.0/16", scaled.sites, self.budget) as network:
+            self._many(scaled, network)
+
+    def _single(self, scaled: Scaled, network: Network) -> None:
+        """One other site with many ports: what a full reconcile takes, and its steady cost."""
+        for host in _HOSTS:
+            scaled.guest(network, host)
+        label = f"1 site x {self.size.single} ports"
+        if self._reconcile(scaled, network, self.size.single, label, _HOSTS):
+            self._measure_rounds(scaled, network, label)
+            self._cost(scaled, label)
+        self._withdraw(scaled, network, label)
+
+    def _many(self, scaled: Scaled, network: Network) -> None:
+        """Many sites; a host that joins late; then as many ports as the time allows."""
+        scaled.guest(network, _HOSTS[0])
+        size = self.size
+        label = f"{size.sites} sites x {size.each} ports"
+        if not self._reconcile(scaled, network, size.each, label, _HOSTS[:1]):
+            return
+        self._measure_rounds(scaled, network, label)
+        self._late(scaled, network, size.sites * size.each)
+        self._churn(scaled, network)
+        self._cost(scaled, label)
+        if size.most > size.sites * size.each:
+            each = self._grow(scaled, network)
+            label = f"{size.sites} sites x {each} ports"
+            self._measure_rounds(scaled, network, label)
+            self._cost(scaled, label)
+            scaled.tell("mirror", wanted=False)
+            self._measure_rounds(scaled, network, f"{label}, peers without remote ports")
+            scaled.tell("mirror", wanted=True)
+        else:
+            self._withdraw(scaled, network, label)
+
+    # -- a full reconcile
+
+    def _reconcile(
+        self, scaled: Scaled, network: Network, each: int, label: str, hosts: Sequence[str]
+    ) -> bool:
+        """Let all ports appear at once and wait until all is done; False if the time was too short."""
+        count = each * len(network.peers)
+        say(f"{label}: full reconcile, aim {AIM_SECONDS:g} s for {AIM_PORTS}")
+        watch = Watch(scaled=scaled, hosts=hosts)
+        before = metering.read(scaled.lab, scaled.site)
+        began = scaled.hold(network, each)
+        try:
+            done = follow(
+                lambda: self._unfinished(scaled, network, count, began, watch),
+                budget=self.budget,
+                what=label,
+            )
+            ended = time.time()
+            used = metering.read(scaled.lab, scaled.site) - before
+        finally:
+            watch.stop()
+        self._told(scaled, network, label, count, began, ended, watch)
+        self._used(label, used, count)
+        if done:
+            self._truth(scaled, network, label, hosts)
+            if len(network.peers) == 1:
+                seconds = (ended - began) * AIM_PORTS / count
+                self.result.aim("full_reconcile", seconds, "s", at_most=AIM_SECONDS, ports=count)
+            else:
+                name = f"full_reconcile.{len(network.peers)}_sites"
+                self.result.figure(name, ended - began, "s", ports=count)
+        else:
+            self.result.notes.append(f"{label}: not finished in {self.budget:g} s")
+        return done
+
+    def _unfinished(
+        self, scaled: Scaled, network: Network, count: int, began: float, watch: Watch
+    ) -> str | None:
+        made = sum(portion.actions for portion in scaled.portions(network, began))
+        held = {host: watch.now(host) for host in watch.hosts}
+        text = f"{made} of {count} remote ports made; entries on hosts: {held}"
+        if min(held.values(), default=0) < count or made < count:
+            return text
+        # Asked only now: the answer counts all ports.
+        found = scaled.summary(network)
+        good = found.get("converged") and found.get("remote_ports") == count
+        return None if good else f"{text}; {found}"
+
+    def _told(
+        self,
+        scaled: Scaled,
+        network: Network,
+        label: str,
+        count: int,
+        began: float,
+        ended: float,
+        watch: Watch,
+    ) -> None:
+        """What the engine's log and the hosts say of the reconcile."""
+        bulks = scaled.portions(network, began)
+        made = sum(bulk.actions for bulk in bulks)
+        if not made:
+            return
+        first = min(bulk.ended - bulk.seconds for bulk in bulks)
+        last = max(bulk.ended for bulk in bulks)
+        in_neutron = sum(bulk.seconds for bulk in bulks)
+        per_port = [1000 * bulk.seconds / bulk.actions for bulk in bulks if bulk.actions]
+        row: list[Cell] = [label, made, first - began, in_neutron, 1000 * in_neutron / made,
+                           min(per_port), max(per_port), ended - last, ended - began]  # fmt: skip
+        self._reconciles.append(row)
+        self.result.figure(
+            f"neutron_bulk_create.{len(network.peers)}_sites", 1000 * in_neutron / made, "ms/port"
+        )
+        for host in watch.hosts:
+            entries = watch.seen[host]
+            all_at = watch.reached(host, count)
+            first_at = watch.reached(host, 1)
+            self._hosts.append(
+                [label, host, max((held for _, held in entries), default=0),
+                 None if first_at is None else first_at - began,
+                 None if all_at is None else all_at - began,
+                 None if all_at is None else all_at - last]
+            )  # fmt: skip
+
+    def _used(self, label: str, used: Reading, count: int) -> None:
+        """CPU of the reconcile by unit, the dearest first: what bounds it."""
+        cores = os.cpu_count() or 1
+        everything = sum(used.cpu.values())
+        found = sorted(used.cpu.items(), key=lambda item: -item[1])
+        for unit, seconds in found[:8]:
+            self._shares.append(
+                [label, unit, seconds, 1000 * seconds / count, 100 * seconds / (used.at * cores)]
+            )
+        row: list[Cell] = [label, "all of the lab", everything, 1000 * everything / count,
+                           100 * everything / (used.at * cores)]  # fmt: skip
+        self._shares.append(row)
+
+    def _truth(self, scaled: Scaled, network: Network, label: str, hosts: Sequence[str]) -> None:
+        for host in hosts:
+            if wrong := scaled.untrue(network, host):
+                self.result.notes.append(
+                    f"{label}: {host} does not send {wrong} MACs where they are"
+                )
+
+    def _late(self, scaled: Scaled, network: Network, count: int) -> None:
+        """A host that joins when all ports are there is told all of them at once: the agent's pace without Neutron's."""
+        host = _HOSTS[1]
+        label = f"{host} joins {count} ports"
+        say(label)
+        watch = Watch(scaled=scaled, hosts=[host])
+        before = metering.read(scaled.lab, scaled.site)
+        began = time.time()
+        try:
+            scaled.guest(network, host)
+            follow(
+                lambda: None if watch.now(host) >= count else f"{watch.now(host)} of {count}",
+                budget=min(self.budget, 30.0 + 0.1 * count),
+                what=label,
+            )
+            used = metering.read(scaled.lab, scaled.site) - before
+        finally:
+            watch.stop()
+        first, last = watch.reached(host, 1), watch.reached(host, count)
+        self._hosts.append(
+            [label, host, watch.now(host), None if first is None else first - began,
+             None if last is None else last - began, None]
+        )  # fmt: skip
+        agent = used.cpu.get(f"{SITE}/{host}-l2", 0.0)
+        self.result.figure("agent_cpu_per_entry", 1000 * agent / count, "ms", entries=count)
+        if first is not None and last is not None:
+            pace = 1000 * (last - first) / count
+            self.result.figure("agent_install_per_entry", pace, "ms", entries=count)
+
+    # -- changes, rounds, cost
+
+    def _churn(self, scaled: Scaled, network: Network) -> None:
+        """Some ports are moved and replaced in all sites at once, and the engine is poked about them."""
+        count = max(len(network.peers), 20)
+        say(f"{count} ports change in {len(network.peers)} sites")
+        began = time.time()
+        answer = scaled.tell("churn", network=network.id, count=count)
+        touched = sum(len(ports) for ports in answer["touched"].values())
+        done = follow(
+            lambda: self._differing(scaled, network), budget=min(self.budget, 120.0), what="churn"
+        )
+        if done:
+            seconds = time.time() - began
+            self.result.figure("churn", seconds, "s", changes=count, ports_touched=touched)
+        self.result.notes += [f"a poke was refused: {each}" for each in answer["refused"]]
+
+    def _differing(self, scaled: Scaled, network: Network) -> str | None:
+        """Whether the first host, the last to know, has everything where it is now."""
+        wrong = scaled.untrue(network, _HOSTS[0])
+        return f"{wrong} MACs are not where they are" if wrong else None
+
+    def _measure_rounds(self, scaled: Scaled, network: Network, label: str) -> None:
+        """Whole comparisons with nothing to do, one after the other."""
+        say(f"{label}: {_ROUNDS} rounds")
+        before = scaled.tell("state")
+        used = metering.read(scaled.lab, scaled.site)
+        seconds, late = [], 0
+        for _ in range(_ROUNDS):
+            found = scaled.round(network, _ROUND_SECONDS)
+            if found.get("converged"):
+                seconds.append(float(found["seconds"]))
+            else:
+                late += 1
+                self.result.notes.append(f"{label}: a round left: {found.get('left')}"[:300])
+        cpu = metering.read(scaled.lab, scaled.site) - used
+        after = scaled.tell("state")
+        asked = after["requests"].get("v2.0", 0) - before["requests"].get("v2.0", 0)
+        mebibytes = (after["bytes"] - before["bytes"]) / (1 << 20)
+        times = spread(seconds) if seconds else None
+        row: list[Cell] = [label, times.p50 if times else None, times.low if times else None,
+                           times.high if times else None, late, asked / _ROUNDS,
+                           mebibytes / _ROUNDS, cpu.cpu.get(ENGINE, 0.0) / _ROUNDS]  # fmt: skip
+        self._rounds.append(row)
+        if times:
+            name = label.replace(",", "").replace(" ", "_")
+            self.result.figure(f"round.{name}", percentile(seconds, 0.5), "s")
+
+    def _cost(self, scaled: Scaled, label: str) -> None:
+        """What everything uses while nobody changes anything."""
+        say(f"{label}: steady cost, {self.size.window:g} s")
+        used = metering.idle(scaled.lab, scaled.site, self.size.window)
+        memory: dict[str, float] = {}
+        for unit, found in processes.running(scaled.lab.home.lab).items():
+            memory[unit] = sum(processes.pss(each.pid) for each in found) / (1 << 20)
+        for unit, seconds in used.cpu.items():
+            if unit.startswith(f"{SITE}/"):
+                cell = (label, 60 * seconds / used.at, memory.get(unit, 0.0))
+                self._steady.setdefault(unit, []).append(cell)
+        minute = 60 * used.cpu.get(ENGINE, 0.0) / used.at
+        self.result.figure(f"engine_cpu.{label.replace(' ', '_')}", minute, "s/min")
+
+    def _grow(self, scaled: Scaled, network: Network) -> int:
+        """More and more ports in each site until there are enough or the time is over; how many each site has then."""
+        size, began = self.size, time.monotonic()
+        each, step = size.each, max(size.most // 10 // size.sites, 1)
+        while each * size.sites < size.most:
+            left = self.budget - (time.monotonic() - began)
+            wanted = min(each + step, size.most // size.sites)
+            count, begun = wanted * size.sites, scaled.hold(network, wanted)
+            more = (wanted - each) * size.sites
+            say(f"growing to {count} remote ports, {left:.0f} s left")
+
+            def unfinished(
+                more: int = more, since: float = begun, count: int = count
+            ) -> str | None:
+                made = sum(portion.actions for portion in scaled.portions(network, since))
+                if made < more:
+                    return f"{made} of {more} made"
+                found = scaled.summary(network)
+                good = found.get("converged") and found.get("remote_ports") == count
+                return None if good else str(found)
+
+            if left <= 0 or not follow(unfinished, budget=left, what=f"growing to {count}"):
+                scaled.hold(network, each)
+                self.result.notes.append(
+                    f"{self.budget:g} s were enough for {each * size.sites} of {size.most} remote ports"
+                )
+                self._settle(scaled, network, each * size.sites)
+                return each
+            seconds = time.time() - begun
+            self.result.figure(f"grow.{count}", 1000 * seconds / more, "ms/port", ports=more)
+            each = wanted
+        return each
+
+    def _settle(self, scaled: Scaled, network: Network, count: int) -> None:
+        """Go back to what was whole."""
+
+        def more() -> str | None:
+            found = scaled.summary(network)
+            good = found.get("converged") and found.get("remote_ports") == count
+            return (
+                None if good else f"{found.get('remote_ports')} remote ports, {count} are to stay"
+            )
+
+        follow(more, budget=self.budget, what="settling")
+
+    def _withdraw(self, scaled: Scaled, network: Network, label: str) -> None:
+        """All ports vanish in the other sites."""
+        count = int(scaled.summary(network).get("remote_ports") or 0)
+        say(f"{label}: {count} ports vanish")
+        began = scaled.hold(network, 0)
+
+        def left() -> str | None:
+            found = scaled.summary(network)
+            done = sum(portion.actions for portion in scaled.portions(network, began))
+            good = found.get("converged") and found.get("remote_ports") == 0
+            return None if good else f"{done} of {count} removed"
+
+        if count and follow(left, budget=self.budget, what="withdrawal"):
+            seconds = time.time() - began
+            name = f"withdrawal.{len(network.peers)}_sites"
+            self.result.figure(name, 1000 * seconds / count, "ms/port", ports=count)
+
+    # -- what comes of it
+
+    def tables(self) -> None:
+        """Everything found so far, as tables of the result."""
+        columns: dict[str, tuple[Sequence[str], list[list[Cell]]]] = {
+            "Full reconcile, seconds": (_RECONCILE, self._reconciles),
+            "What bounds it: CPU during the reconcile": (_SHARE, self._shares),
+            "Entries on hosts, seconds from the poke (from the plug for a host that joins)": (
+                _HOST,
+                self._hosts,
+            ),
+            "Rounds that find nothing to do": (_ROUND, self._rounds),
+            "Steady cost": (_STEADY, self._steady_rows()),
+        }
+        self.result.tables = [
+            Table(title=title, columns=names, rows=rows)
+            for title, (names, rows) in columns.items()
+            if rows
+        ]
+
+    def _steady_rows(self) -> list[list[Cell]]:
+        """Those who use more than a thousandth of a core, ourselves included."""
+        return [
+            [unit, label, cpu, memory]
+            for unit, found in sorted(self._steady.items())
+            if max(cpu for _, cpu, _ in found) > 0.06 or unit in (ENGINE, PEERS)
+            for label, cpu, memory in found
+        ]
+
+
+_RECONCILE = ("what", "ports", "until the first request", "in Neutron's bulk creates",
+              "ms per port", "cheapest", "dearest", "after the last one", "in all")  # fmt: skip
+_SHARE = ("what", "unit", "CPU s", "CPU ms per port", "% of all cores")
+_HOST = ("what", "host", "entries", "first", "all", "all after Neutron's last answer")
+_ROUND = ("what", "p50 s", "min", "max", "not converged", "requests to peers a round",
+          "MiB from peers", "engine CPU s")  # fmt: skip
+_STEADY = ("unit", "with", "CPU s a minute", "PSS MiB")
+
+
+if __name__ == "__main__":
+    raise SystemExit(launching.one("scale", measure))
