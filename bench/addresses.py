@@ -5,30 +5,23 @@ gap is the longest time between two answers around the event, so the probe's own
 two owners ever answered in turns.
 """
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bench import labs, launching
+from bench import labs, launching, stretching
 from bench.addressed import ADDRESS, MEMBERS, VIP, Addressed
 from bench.distributions import spread
 from bench.launching import Options
 from bench.results import Cell, Result, Table
 from isthmus.errors import IsthmusError
-from isthmus.lab import (
-    bringup,
-    environment,
-    home,
-    observing,
-    waiting,
-)
+from isthmus.lab import observing, waiting
 from isthmus.lab.names import OBSERVER
 from isthmus.lab.observing import Observer
-from isthmus.lab.progress import Lines
 
+TAKES = "about an hour and a half; --quick 15 minutes"
 RUNS, QUICK = 20, 3
 DELAYS_MS = (0, 20)
 BEFORE, AFTER = 1.0, 1.0  # seconds of answers that a run needs around its event
@@ -70,36 +63,51 @@ def measure(options: Options) -> Result:
         "switch included; a site with its engine and network. WAN delay is one way.",
     )
     rows: list[list[Cell]] = []
-    with _prepared() as lab:
+    with stretching.prepared("addresses") as lab:
         bench = Addressed(lab)
         try:
-            bench.build_moved()
-            for delay in DELAYS_MS:
-                bench.delay(delay)
-                for case in _moved(bench):
-                    _record(result, rows, case, delay, _series(case, runs, result))
-                bench.ready()
-            bench.delay(0)
-            bench.build_vrrp()
-            for interval in (0.1, 1.0):
-                for site in MEMBERS:
-                    bench.keep(site, interval)
-                for delay in DELAYS_MS:
-                    bench.delay(delay)
-                    bench.master("paris")
-                    for case in _vrrp(bench, interval):
-                        _record(result, rows, case, delay, _series(case, runs, result))
-                bench.delay(0)
-                for site in MEMBERS:
-                    bench.unkeep(site)
+            _measure(bench, result, rows, runs)
+        except IsthmusError as error:
+            # Hours of runs are not to be lost with one that fails.
+            print(error.describe(), file=sys.stderr)
+            result.notes.append(f"the run ended early: {error}")
         finally:
             with labs.undisturbed():
-                labs.restore(lab)
-                bench.delay(0)
-                bench.remove()
+                _cleared(bench)
     columns = ("case", "WAN delay ms", "p50", "min", "max", "runs", "two owners", "aim p50")
     result.tables.append(Table(title="Gaps (ms)", columns=columns, rows=rows))
     return result
+
+
+def _measure(bench: Addressed, result: Result, rows: list[list[Cell]], runs: int) -> None:
+    bench.build_moved()
+    for delay in DELAYS_MS:
+        bench.delay(delay)
+        bench.ready()
+        for case in _moved(bench):
+            _record(result, rows, case, delay, _series(bench, case, runs, result))
+    bench.delay(0)
+    bench.build_vrrp()
+    for interval in (0.1, 1.0):
+        for site in MEMBERS:
+            bench.keep(site, interval)
+        for delay in DELAYS_MS:
+            bench.delay(delay)
+            bench.master("paris")
+            for case in _vrrp(bench, interval):
+                _record(result, rows, case, delay, _series(bench, case, runs, result))
+        bench.delay(0)
+        for site in MEMBERS:
+            bench.unkeep(site)
+
+
+def _cleared(bench: Addressed) -> None:
+    """Take everything away that was made; a lab that is not well must not keep that from being tried."""
+    try:
+        labs.restore(bench.lab)
+    except IsthmusError as error:
+        print(error.describe(), file=sys.stderr)
+    bench.remove()
 
 
 def _moved(bench: Addressed) -> list[Case]:
@@ -130,7 +138,7 @@ def _vrrp(bench: Addressed, interval: float) -> list[Case]:
     ]
 
 
-def _series(case: Case, runs: int, result: Result) -> list[Run]:
+def _series(bench: Addressed, case: Case, runs: int, result: Result) -> list[Run]:
     found = []
     for number in range(1, runs + 1):
         print(f"addresses: {case.name} {number}/{runs}", file=sys.stderr, flush=True)
@@ -138,7 +146,12 @@ def _series(case: Case, runs: int, result: Result) -> list[Run]:
             found.append(_once(case))
         except IsthmusError as error:
             result.notes.append(f"{case.name}, run {number}, was not measured: {error}")
-        case.restore()
+        try:
+            case.restore()
+        except IsthmusError as error:
+            result.notes.append(f"{case.name} ended after run {number}: {error}")
+            bench.mend()
+            break
     return found
 
 
@@ -194,17 +207,5 @@ def _record(
     rows.append(row)
 
 
-@contextlib.contextmanager
-def _prepared() -> Iterator[labs.Lab]:
-    """The lab with the environment `network`."""
-    where, progress = labs.place(), Lines()
-    text, wanted = environment.load("network")
-    with home.locked(where, "python -m bench addresses"):
-        units = bringup.up(where, text, wanted, progress)
-        lab = labs.Lab(home=where, environment=wanted, units=units, progress=progress)
-        labs.restore(lab)
-        yield lab
-
-
 if __name__ == "__main__":
-    raise SystemExit(launching.one("addresses", measure))
+    raise SystemExit(launching.one("addresses", measure, takes=TAKES))

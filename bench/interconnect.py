@@ -16,6 +16,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import launching
+from bench.distributions import spread
+from bench.launching import Options
+from bench.results import Result
+from isthmus.errors import IsthmusError
 from isthmus.lab import waiting
 from isthmus.lab.pinging import Pinging
 from isthmus.lab.running import run
@@ -24,6 +29,8 @@ ABOUT = (
     "OVN interconnect adds a router port to its transit switch (23.03 knows no guests there); "
     "counted from the end of the command that adds it"
 )
+TAKES = "about 4 minutes; --quick 1"
+PORTS, QUICK = 50, 10
 PROGRAMS = ("ovn-ic", "ovn-ic-nbctl", "ovn-nbctl", "ovn-northd", "ovn-controller", "ovsdb-tool")
 
 _ZONES = (1, 2)
@@ -37,7 +44,18 @@ def missing() -> list[str]:
     return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
-def measure(count: int) -> tuple[list[float], list[float]]:
+def measure(options: Options) -> Result:
+    """The peer alone; it needs no lab. `bench.reach` measures it beside ours."""
+    if absent := missing():
+        raise IsthmusError("OVN interconnect is not installed", cause=", ".join(absent))
+    reached, gone = samples(QUICK if options.quick else PORTS)
+    result = Result(name="interconnect", about=ABOUT)
+    result.spread("added_to_ping", spread(reached), "ms")
+    result.spread("removed_to_last_ping", spread(gone), "ms")
+    return result
+
+
+def samples(count: int) -> tuple[list[float], list[float]]:
     """Milliseconds until a new port is reached from the other zone, and until a removed one is not."""
     reached, gone = [], []
     with _running() as folder:
@@ -271,3 +289,7 @@ def _stop(folder: Path) -> None:
         run(["ip", "netns", "delete", _zone(number)], check=False)
     run(["ip", "link", "delete", "bench-u1"], check=False)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(launching.one("interconnect", measure, takes=TAKES))

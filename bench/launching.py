@@ -28,9 +28,20 @@ class Options:
 Measure = Callable[[Options], Result]
 
 
-def main(programs: Mapping[str, Measure], arguments: Sequence[str], *, command: str) -> int:
-    """Run the programs that `arguments` name (all if none); 0 if every one of them ended well."""
-    parser = _parser(programs, command)
+def main(
+    programs: Mapping[str, Measure],
+    arguments: Sequence[str],
+    *,
+    command: str,
+    takes: Mapping[str, str] | None = None,
+    usual: Sequence[str] = (),
+) -> int:
+    """Run the programs that `arguments` name (`usual` if none, all if that is empty); 0 if every one of them ended well.
+
+    `takes`: how long they take, for people, with the lab up already.
+    """
+    parser = _parser(programs, command, takes or {})
+    parser.set_defaults(usual=list(usual))
     parsed = parser.parse_args(arguments)
     if unknown := set(_chosen(parsed, programs)) - set(programs):
         parser.error(f"no program {', '.join(sorted(unknown))}; there are {', '.join(programs)}")
@@ -59,7 +70,7 @@ def main(programs: Mapping[str, Measure], arguments: Sequence[str], *, command: 
 
 
 def _chosen(parsed: argparse.Namespace, programs: Mapping[str, Measure]) -> Sequence[str]:
-    return getattr(parsed, "names", None) or list(programs)
+    return getattr(parsed, "names", None) or parsed.usual or list(programs)
 
 
 def _run(name: str, measure: Measure, options: Options, done: list[Result]) -> int:
@@ -93,8 +104,15 @@ def _show(result: Result) -> None:
             print("\n".join([*results.markdown(table), ""]))
 
 
-def _parser(programs: Mapping[str, Measure], command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=command, description="Figures of Isthmus on the lab.")
+def _parser(
+    programs: Mapping[str, Measure], command: str, takes: Mapping[str, str]
+) -> argparse.ArgumentParser:
+    times = "; ".join(f"{name}: {text}" for name, text in takes.items())
+    parser = argparse.ArgumentParser(
+        prog=command,
+        description="Figures of Isthmus on the lab.",
+        epilog=f"With the lab up, on two cores. {times}." if times else None,
+    )
     if len(programs) > 1:
         parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(programs))
     parser.add_argument("--quick", action="store_true", help="Fewer repetitions; rough numbers.")
@@ -113,6 +131,7 @@ def _parser(programs: Mapping[str, Measure], command: str) -> argparse.ArgumentP
     return parser
 
 
-def one(name: str, measure: Measure) -> int:
+def one(name: str, measure: Measure, *, takes: str = "") -> int:
     """Entry point of a single program."""
-    return main({name: measure}, sys.argv[1:], command=f"python -m bench.{name}")
+    times = {name: takes} if takes else {}
+    return main({name: measure}, sys.argv[1:], command=f"python -m bench.{name}", takes=times)

@@ -25,6 +25,7 @@ from isthmus.lab.guests import Guest
 from isthmus.lab.pinging import Pinging
 from isthmus.lab.running import run
 
+TAKES = "about 12 minutes; --quick 4"
 PORTS, QUICK = 50, 10
 AIM_P50, AIM_P99 = 500.0, 2000.0
 
@@ -216,7 +217,7 @@ def _peer(result: Result, count: int, ours: list[float]) -> None:
     if missing := interconnect.missing():
         result.notes.append(f"OVN interconnect was not measured: {', '.join(missing)} not found")
         return
-    reached, gone = interconnect.measure(count)
+    reached, gone = interconnect.samples(count)
     rows: list[list[Cell]] = []
     for name, values in (("added to first ping", reached), ("removed to last ping", gone)):
         found: Spread = spread(values)
@@ -229,4 +230,4 @@ def _peer(result: Result, count: int, ours: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(launching.one("reach", measure))
+    raise SystemExit(launching.one("reach", measure, takes=TAKES))

@@ -22,6 +22,7 @@ from bench.scaling import ENGINE, PEERS, SITE, Network, Scaled, Watch, follow, s
 from isthmus.errors import IsthmusError
 from isthmus.lab import processes
 
+TAKES = "about an hour; --quick 3 minutes"
 AIM_SECONDS, AIM_PORTS = 30.0, 1000
 SEED = 20260222
 _ROUNDS = 5
@@ -424,4 +425,4 @@ _STEADY = ("unit", "with", "CPU s a minute", "PSS MiB")
 
 
 if __name__ == "__main__":
-    raise SystemExit(launching.one("scale", measure))
+    raise SystemExit(launching.one("scale", measure, takes=TAKES))
