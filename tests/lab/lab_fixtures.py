@@ -51,7 +51,8 @@ class Machine:
         except (PrivilegeError, HostError) as reason:
             pytest.skip(f"no lab on this machine: {reason}")
         except IsthmusError:
-            _tell(self.place)
+            # Where a lab did not come up, its logs are gone with it.
+            print(ends_of_logs())
             bringup.down(self.place, Quiet())
             raise
 
@@ -105,11 +106,11 @@ def network_lab(network_up: NetworkLab) -> Iterator[NetworkLab]:
     network_up.tidy()
 
 
-def _tell(place: home.Home) -> None:
-    """Print the ends of all logs: where a lab did not come up, they are gone with it."""
-    for path in sorted(place.logs.rglob("*.log")):
-        print(
-            f"--- {path.relative_to(place.logs)}",
-            *processes.tail(path, TOLD).splitlines(),
-            sep="\n    ",
-        )
+def ends_of_logs(since: float = 0.0) -> str:
+    """The last lines of every log that was written to after `since` (seconds since 1970)."""
+    logs = home.Home(root=home.default_home()).logs
+    told = []
+    for path in sorted(logs.rglob("*.log")):
+        if path.stat().st_mtime >= since:
+            told += [f"--- {path.relative_to(logs)}", *processes.tail(path, TOLD).splitlines()]
+    return "\n    ".join(told)
