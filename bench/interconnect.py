@@ -127,6 +127,7 @@ def _guest(number: int) -> str:
 @contextlib.contextmanager
 def _running() -> Iterator[Path]:
     """Two zones, joined; nothing of them is left afterwards."""
+    _remove_namespaces()  # of a run that was killed
     folder = Path(tempfile.mkdtemp(prefix="bench-ovn-"))
     try:
         _global(folder)
@@ -284,11 +285,15 @@ def _stop(folder: Path) -> None:
     for path in folder.rglob("*.pid"):
         with contextlib.suppress(ValueError, ProcessLookupError):
             os.kill(int(path.read_text()), signal.SIGKILL)
+    _remove_namespaces()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_namespaces() -> None:
     for number in _ZONES:
         run(["ip", "netns", "delete", _guest(number)], check=False)
         run(["ip", "netns", "delete", _zone(number)], check=False)
     run(["ip", "link", "delete", "bench-u1"], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

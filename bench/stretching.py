@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,27 +67,38 @@ def stretched(lab: labs.Lab, cidr: str) -> Iterator[Stretched]:
     """A declared network that is there in both sites; its guests and it itself are gone afterwards."""
     name = f"b{uuid.uuid4().hex[:6]}"
     sites = ("--site", "paris", "--site", "lyon")
-    isthmus(lab, "network", "create", name, "--cidr", cidr, *sites, "--wait", "-f", "json")
     try:
+        isthmus(lab, "network", "create", name, "--cidr", cidr, *sites, "--wait", "-f", "json")
         yield Stretched(lab=lab, name=name)
     finally:
         with labs.undisturbed():
             for guest in guests.listed(lab.home):
                 if guest.network == name:
                     guests.remove(lab.home, guest.name)
-            isthmus(lab, "network", "delete", name, "--wait")
+            try:
+                isthmus(lab, "network", "delete", name, "--wait")
+            except IsthmusError as error:
+                # What was measured, or the reason why nothing was, matters more.
+                print(error.describe(), file=sys.stderr, flush=True)
 
 
 def isthmus(lab: labs.Lab, *words: str, timeout: float = 180.0) -> Any:
     """What a command prints, read as JSON if it is; raises `IsthmusError` when it fails."""
-    done = subprocess.run(
-        [script("isthmus"), *words],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **clients.exports(lab.home, lab.environment)},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [script("isthmus"), *words],
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                **clients.exports(lab.home, lab.environment),
+            },
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        cause = f"no end after {timeout:g} s"
+        raise IsthmusError("a command failed", where=" ".join(words), cause=cause) from error
     if done.returncode != 0:
         raise IsthmusError("a command failed", where=" ".join(words), cause=done.stderr.strip())
     try:
