@@ -178,7 +178,7 @@ def _template(place: Home, environment: Environment, progress: Progress) -> Temp
         return found
     place.templates.mkdir(parents=True, exist_ok=True)
     known = {templates.key(environments.load(name)[1]) for name in environments.packaged()}
-    template_build.prune(place, keep=known | {key})
+    template_build.prune(place, keep=known | {key} | templates.OTHERS)
     progress.begin("template")
     return template_build.build(place, environment, path, progress.end)
 
