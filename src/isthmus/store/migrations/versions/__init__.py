@@ -1,0 +1,1 @@
+"""Alembic's migrations of the schema `isthmus_recovery`; run by `isthmus.store.schema.upgrade`."""
