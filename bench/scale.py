@@ -7,7 +7,6 @@ an hour, `--quick` about three minutes. `--stage-seconds` bounds each reconcile 
 what is measured.
 """
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,16 +14,18 @@ from dataclasses import dataclass
 
 from bench import launching, metering, results, stretching
 from bench.distributions import percentile, spread
+from bench.following import Watch, follow, say
 from bench.launching import Options
-from bench.metering import Reading
-from bench.results import Cell, Result, Table
-from bench.scaling import ENGINE, PEERS, SITE, Network, Scaled, Watch, follow, say
+from bench.results import Cell, Result
+from bench.scale_tables import Tables
+from bench.scaling import ENGINE, SITE, Network, Scaled
 from isthmus.errors import IsthmusError
 from isthmus.lab import processes
 
 TAKES = "about an hour; --quick 3 minutes"
 AIM_SECONDS, AIM_PORTS = 30.0, 1000
 SEED = 20260222
+MOST_ROWS = 150_000
 _ROUNDS = 5
 _ROUND_SECONDS = 120.0
 _HOSTS = ("compute1", "compute2")
@@ -43,7 +44,7 @@ class Size:
 
 
 FULL = Size(single=1000, sites=50, each=20, most=10_000, budget=1200.0, window=60.0)
-QUICK = Size(single=0, sites=10, each=20, most=0, budget=75.0, window=15.0)
+QUICK = Size(single=0, sites=10, each=20, most=0, budget=120.0, window=15.0)
 
 
 def measure(options: Options) -> Result:
@@ -63,14 +64,13 @@ def measure(options: Options) -> Result:
         try:
             measuring.run(scaled)
         except IsthmusError as error:
-            result.notes.append(f"the run ended early: {error.describe()}")
-            say(str(error))
+            result.notes.append(f"the run ended early: {error}")
+            print(error.describe(), file=sys.stderr, flush=True)
         except KeyboardInterrupt:
-            measuring.tables()
-            for table in result.tables:
+            for table in measuring.found.tables():
                 print("\n".join([*results.markdown(table), ""]), file=sys.stderr)
             raise
-    measuring.tables()
+    result.tables = measuring.found.tables()
     return result
 
 
@@ -79,11 +79,7 @@ class Measuring:
 
     def __init__(self, result: Result, size: Size, budget: float) -> None:
         self.result, self.size, self.budget = result, size, budget
-        self._reconciles: list[list[Cell]] = []
-        self._shares: list[list[Cell]] = []
-        self._hosts: list[list[Cell]] = []
-        self._rounds: list[list[Cell]] = []
-        self._steady: dict[str, list[tuple[str, float, float]]] = {}
+        self.found = Tables()
 
     def run(self, scaled: Scaled) -> None:
         """All stages; the networks are gone afterwards."""
@@ -118,15 +114,33 @@ class Measuring:
         self._churn(scaled, network)
         self._cost(scaled, label)
         if size.most > size.sites * size.each:
-            each = self._grow(scaled, network)
-            label = f"{size.sites} sites x {each} ports"
-            self._measure_rounds(scaled, network, label)
-            self._cost(scaled, label)
-            scaled.tell("mirror", wanted=False)
-            self._measure_rounds(scaled, network, f"{label}, peers without remote ports")
-            scaled.tell("mirror", wanted=True)
+            self._grown(scaled, network)
         else:
             self._withdraw(scaled, network, label)
+
+    def _grown(self, scaled: Scaled, network: Network) -> None:
+        """As many ports as the time allows, and what each site's remote ports for all others add to that.
+
+        An engine reads all ports of a peer's network, so that they multiply: at first they are left away.
+        """
+        size = self.size
+        scaled.tell("mirror", wanted=False)
+        without = "peers without remote ports"
+        label = f"{size.sites} sites x {size.each} ports, {without}"
+        self._measure_rounds(scaled, network, label)
+        each = self._grow(scaled, network)
+        label = f"{size.sites} sites x {each} ports"
+        self._measure_rounds(scaled, network, f"{label}, {without}")
+        self._cost(scaled, f"{label}, {without}")
+        rows = each * size.sites * size.sites
+        if rows > MOST_ROWS:
+            self.result.notes.append(
+                f"{label} with remote ports in all peers: not tried, as {rows} rows in each round are more than the engine "
+                "has memory for beside a lab"
+            )
+            return
+        scaled.tell("mirror", wanted=True)
+        self._measure_rounds(scaled, network, label)
 
     # -- a full reconcile
 
@@ -136,7 +150,7 @@ class Measuring:
         """Let all ports appear at once and wait until all is done; False if the time was too short."""
         count = each * len(network.peers)
         say(f"{label}: full reconcile, aim {AIM_SECONDS:g} s for {AIM_PORTS}")
-        watch = Watch(scaled=scaled, hosts=hosts)
+        watch = Watch(flows=scaled.flows, hosts=hosts)
         before = metering.read(scaled.lab, scaled.site)
         began = scaled.hold(network, each)
         try:
@@ -150,7 +164,7 @@ class Measuring:
         finally:
             watch.stop()
         self._told(scaled, network, label, count, began, ended, watch)
-        self._used(label, used, count)
+        self.found.used(label, used, count)
         if done:
             self._truth(scaled, network, label, hosts)
             if len(network.peers) == 1:
@@ -197,7 +211,7 @@ class Measuring:
         per_port = [1000 * bulk.seconds / bulk.actions for bulk in bulks if bulk.actions]
         row: list[Cell] = [label, made, first - began, in_neutron, 1000 * in_neutron / made,
                            min(per_port), max(per_port), ended - last, ended - began]  # fmt: skip
-        self._reconciles.append(row)
+        self.found.reconciles.append(row)
         self.result.figure(
             f"neutron_bulk_create.{len(network.peers)}_sites", 1000 * in_neutron / made, "ms/port"
         )
@@ -205,25 +219,12 @@ class Measuring:
             entries = watch.seen[host]
             all_at = watch.reached(host, count)
             first_at = watch.reached(host, 1)
-            self._hosts.append(
+            self.found.hosts.append(
                 [label, host, max((held for _, held in entries), default=0),
                  None if first_at is None else first_at - began,
                  None if all_at is None else all_at - began,
                  None if all_at is None else all_at - last]
             )  # fmt: skip
-
-    def _used(self, label: str, used: Reading, count: int) -> None:
-        """CPU of the reconcile by unit, the dearest first: what bounds it."""
-        cores = os.cpu_count() or 1
-        everything = sum(used.cpu.values())
-        found = sorted(used.cpu.items(), key=lambda item: -item[1])
-        for unit, seconds in found[:8]:
-            self._shares.append(
-                [label, unit, seconds, 1000 * seconds / count, 100 * seconds / (used.at * cores)]
-            )
-        row: list[Cell] = [label, "all of the lab", everything, 1000 * everything / count,
-                           100 * everything / (used.at * cores)]  # fmt: skip
-        self._shares.append(row)
 
     def _truth(self, scaled: Scaled, network: Network, label: str, hosts: Sequence[str]) -> None:
         for host in hosts:
@@ -237,7 +238,7 @@ class Measuring:
         host = _HOSTS[1]
         label = f"{host} joins {count} ports"
         say(label)
-        watch = Watch(scaled=scaled, hosts=[host])
+        watch = Watch(flows=scaled.flows, hosts=[host])
         before = metering.read(scaled.lab, scaled.site)
         began = time.time()
         try:
@@ -251,7 +252,7 @@ class Measuring:
         finally:
             watch.stop()
         first, last = watch.reached(host, 1), watch.reached(host, count)
-        self._hosts.append(
+        self.found.hosts.append(
             [label, host, watch.now(host), None if first is None else first - began,
              None if last is None else last - began, None]
         )  # fmt: skip
@@ -304,7 +305,7 @@ class Measuring:
         row: list[Cell] = [label, times.p50 if times else None, times.low if times else None,
                            times.high if times else None, late, asked / _ROUNDS,
                            mebibytes / _ROUNDS, cpu.cpu.get(ENGINE, 0.0) / _ROUNDS]  # fmt: skip
-        self._rounds.append(row)
+        self.found.rounds.append(row)
         if times:
             name = label.replace(",", "").replace(" ", "_")
             self.result.figure(f"round.{name}", percentile(seconds, 0.5), "s")
@@ -319,7 +320,7 @@ class Measuring:
         for unit, seconds in used.cpu.items():
             if unit.startswith(f"{SITE}/"):
                 cell = (label, 60 * seconds / used.at, memory.get(unit, 0.0))
-                self._steady.setdefault(unit, []).append(cell)
+                self.found.steady.setdefault(unit, []).append(cell)
         minute = 60 * used.cpu.get(ENGINE, 0.0) / used.at
         self.result.figure(f"engine_cpu.{label.replace(' ', '_')}", minute, "s/min")
 
@@ -384,44 +385,6 @@ class Measuring:
             seconds = time.time() - began
             name = f"withdrawal.{len(network.peers)}_sites"
             self.result.figure(name, 1000 * seconds / count, "ms/port", ports=count)
-
-    # -- what comes of it
-
-    def tables(self) -> None:
-        """Everything found so far, as tables of the result."""
-        columns: dict[str, tuple[Sequence[str], list[list[Cell]]]] = {
-            "Full reconcile, seconds": (_RECONCILE, self._reconciles),
-            "What bounds it: CPU during the reconcile": (_SHARE, self._shares),
-            "Entries on hosts, seconds from the poke (from the plug for a host that joins)": (
-                _HOST,
-                self._hosts,
-            ),
-            "Rounds that find nothing to do": (_ROUND, self._rounds),
-            "Steady cost": (_STEADY, self._steady_rows()),
-        }
-        self.result.tables = [
-            Table(title=title, columns=names, rows=rows)
-            for title, (names, rows) in columns.items()
-            if rows
-        ]
-
-    def _steady_rows(self) -> list[list[Cell]]:
-        """Those who use more than a thousandth of a core, ourselves included."""
-        return [
-            [unit, label, cpu, memory]
-            for unit, found in sorted(self._steady.items())
-            if max(cpu for _, cpu, _ in found) > 0.06 or unit in (ENGINE, PEERS)
-            for label, cpu, memory in found
-        ]
-
-
-_RECONCILE = ("what", "ports", "until the first request", "in Neutron's bulk creates",
-              "ms per port", "cheapest", "dearest", "after the last one", "in all")  # fmt: skip
-_SHARE = ("what", "unit", "CPU s", "CPU ms per port", "% of all cores")
-_HOST = ("what", "host", "entries", "first", "all", "all after Neutron's last answer")
-_ROUND = ("what", "p50 s", "min", "max", "not converged", "requests to peers a round",
-          "MiB from peers", "engine CPU s")  # fmt: skip
-_STEADY = ("unit", "with", "CPU s a minute", "PSS MiB")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What the program reads from the engine's log, and how it waits."""
 
 import pytest
-from bench import scaling
-from bench.scaling import follow, portions
+from bench import following
+from bench.following import follow, portions
 
 LOG = """2026-02-22T03:00:00.500Z INFO keeping network wide (VNI 4001)
 2026-02-22T03:00:02.000Z INFO network wide: 50 actions in 1.25 s
@@ -18,7 +18,7 @@ def test_portions_are_those_of_one_network():
 
 
 def test_a_wait_ends_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(scaling.time, "sleep", lambda _: None)
+    monkeypatch.setattr(following.time, "sleep", lambda _: None)
     missing = iter(["one", "two", None])
     assert follow(lambda: next(missing), budget=60.0, what="it")
 
