@@ -15,6 +15,7 @@ from fastapi import responses
 
 from isthmus import errors
 from isthmus.agent.host import core, pinging, plugging, underlay
+from isthmus.agent.host.freezing import routes as freezing
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ def build(agent: core.HostAgent) -> fastapi.FastAPI:
     app.add_exception_handler(errors.IsthmusError, _explained)
     app.add_api_route("/healthcheck", lambda: responses.PlainTextResponse("OK\n"))
     guard = [fastapi.Depends(_Guard(agent))]
-    for router in (_facts(agent), _probes(agent), *_service_addresses(agent)):
+    routers = (_facts(agent), _probes(agent), freezing.router(agent))
+    for router in (*routers, *_service_addresses(agent)):
         app.include_router(router, dependencies=guard)
     return app
 
@@ -110,6 +112,11 @@ def _explained(request: fastapi.Request, error: Exception) -> responses.JSONResp
         names = ("what", "where", "cause", "unchanged", "next_command")
         parts = {name: getattr(error, name) for name in names}
     log.warning("%s %s: %s", request.method, request.url.path, error)
-    kinds = {errors.PrivilegeError: 401, errors.UsageError: 404}
+    kinds = {
+        errors.InputError: 400,
+        errors.PrivilegeError: 401,
+        errors.UsageError: 404,
+        errors.BusyError: 409,
+    }
     status = next((code for kind, code in kinds.items() if isinstance(error, kind)), 503)
     return responses.JSONResponse({"error": parts}, status_code=status)

@@ -26,6 +26,24 @@ class Bridges(pydantic.BaseModel):
     external: str = "br-ex"
 
 
+class Freezing(pydantic.BaseModel):
+    """How the guests of this host are reached to thaw them.
+
+    `libvirt`: the URI, or null where there is none. `sockets`: where QEMU has the socket of the guest
+    agent of ``{domain}``, as patterns; the defaults are Nova's place and libvirt's own. No freeze may
+    last longer than `longest_seconds`.
+    """
+
+    model_config = _STRICT
+
+    libvirt: str | None = "qemu:///system"
+    sockets: tuple[str, ...] = (
+        "/var/lib/libvirt/qemu/org.qemu.guest_agent.0.{domain}.sock",
+        "/var/lib/libvirt/qemu/channel/target/domain-*-{domain}/org.qemu.guest_agent.0",
+    )
+    longest_seconds: float = pydantic.Field(default=60.0, ge=1.0)
+
+
 class Settings(pydantic.BaseModel):
     """All of the file.
 
@@ -48,6 +66,7 @@ class Settings(pydantic.BaseModel):
     state: Path
     vtep: IPv4Address | None = None
     probe_seconds: float = pydantic.Field(default=300.0, gt=0)
+    freezing: Freezing = Freezing()
 
     @pydantic.field_validator("listen")
     @classmethod

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -31,13 +32,20 @@ class HostAgent:
             self.switch, settings.state / "probes", settings.probe_seconds
         )
         self._tidier = _Tidier(self.probes)
+        self._endings: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Begin to take away what has expired; first what an earlier life left."""
         self._tidier.start()
 
+    def at_end(self, ending: Callable[[], None]) -> None:
+        """Have something done when the agent ends."""
+        self._endings.append(ending)
+
     def stop(self) -> None:
         """Take all probes away."""
+        for ending in self._endings:
+            ending()
         self._tidier.stop()
         self._tidier.join(_STOP_SECONDS)
         try:
@@ -56,23 +64,23 @@ class HostAgent:
         # Tunnels first: an entry that is newer than the list of tunnels shows its port's number.
         interfaces = self.switch.interfaces(tunnel)
         held = fdb.assemble(self.switch.flows(tunnel), interfaces, vtep=self.vtep)
-        return {**self._stamp(), "connected": self.switch.controlled(), **held.document(vni)}
+        return {**self.stamp(), "connected": self.switch.controlled(), **held.document(vni)}
 
     def ports(self) -> dict[str, Any]:
         """The document of `GET /ports`."""
         interfaces = self.switch.interfaces(self.settings.bridges.integration)
-        return {**self._stamp(), "ports": ports.document(interfaces, self.switch.ports())}
+        return {**self.stamp(), "ports": ports.document(interfaces, self.switch.ports())}
 
     def status(self) -> dict[str, Any]:
         """The document of `GET /status`."""
         return {
-            **self._stamp(),
+            **self.stamp(),
             "started_at": self.started_at.isoformat(timespec="milliseconds"),
             "version": metadata.version("isthmus"),
             "vtep": self.vtep,
         }
 
-    def _stamp(self) -> dict[str, Any]:
+    def stamp(self) -> dict[str, Any]:
         """Who says it, and when (seconds of the Unix epoch)."""
         return {"site": self.settings.site, "host": self.settings.host, "at": time.time()}
 

@@ -1,0 +1,194 @@
+"""The guest agent of a guest: asked through libvirt, or through its socket where libvirt is dead.
+
+QEMU serves one client of the guest agent's socket at a time, and libvirtd is that one as long as it
+lives; so libvirt is asked first and the socket is the way when it is gone. Whoever comes second waits
+in the queue of the socket, and what it wrote is read when the first one has gone, perhaps minutes
+later. Therefore nothing but a harmless ``guest-sync-delimited`` is written before the guest agent has
+answered it: a freeze that arrives late would have no dead-man.
+
+libvirt is asked by `virsh` and not by a library: a process can be given up when it hangs.
+
+Protocol: QEMU Guest Agent Protocol Reference (guest-sync-delimited, guest-fsfreeze-*). While frozen,
+the agent obeys only these, guest-ping and guest-info.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import secrets
+import socket
+import time
+from typing import Any
+
+from isthmus import errors
+from isthmus.agent.host import running
+from isthmus.agent.host.freezing.entries import Guest
+
+STATUS, FREEZE, THAW = "guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"
+
+_LONGEST = 65536
+_GONE = re.compile(r"domain is not running|failed to get domain|Domain not found", re.IGNORECASE)
+_AWAY = re.compile(r"failed to connect|no connection driver|cannot recv data|Connection refused")
+"""What virsh says when there is no libvirtd; then nothing has reached a guest."""
+
+
+_ENGLISH = {**os.environ, "LC_ALL": "C"}
+"""The words of virsh are read here."""
+
+
+class GuestError(errors.HostError):
+    """A guest agent did not do what it was asked for. `delivered`: it may do so yet; `gone`: the guest
+    does not run."""
+
+    def __init__(
+        self, what: str, *, where: str, cause: str, delivered: bool, gone: bool = False
+    ) -> None:
+        super().__init__(what, where=where, cause=cause)
+        self.delivered, self.gone = delivered, gone
+
+
+class Guests:
+    """The guests of this host by their libvirt names. For several threads.
+
+    `libvirt`: the URI, None where there is none. `sockets`: patterns of the guest agent's socket with
+    ``{domain}`` in it and ``*`` for what is not known.
+    """
+
+    def __init__(self, libvirt: str | None, sockets: tuple[str, ...]) -> None:
+        self._libvirt, self._sockets = libvirt, sockets
+
+    def status(self, domain: str, timeout: float = 1.0) -> Guest:
+        """What the guest says; UNKNOWN if it does not answer within about `timeout` seconds a way."""
+        try:
+            answer = self.ask(domain, STATUS, timeout)
+        except GuestError as error:
+            return Guest.GONE if error.gone else Guest.UNKNOWN
+        return Guest(answer) if answer in (Guest.FROZEN, Guest.THAWED) else Guest.UNKNOWN
+
+    def freeze(self, domain: str, timeout: float) -> int:
+        """Freeze all file systems; how many. Raises GuestError."""
+        return int(self.ask(domain, FREEZE, timeout))
+
+    def thaw(self, domain: str, timeout: float = 1.0) -> int:
+        """Thaw all file systems; how many were frozen. Raises GuestError."""
+        return int(self.ask(domain, THAW, timeout))
+
+    def ask(self, domain: str, command: str, timeout: float) -> Any:
+        """What a guest agent answers. `timeout` in seconds, for each of the two ways.
+
+        A freeze is never sent by the second way when it may have gone by the first.
+        """
+        if self._libvirt is None:
+            return self._by_socket(domain, command, timeout)
+        try:
+            return self._by_libvirt(domain, command, timeout)
+        except GuestError as error:
+            if error.gone or (command == FREEZE and error.delivered):
+                raise
+            try:
+                return self._by_socket(domain, command, timeout)
+            except GuestError as second:
+                if second.gone:
+                    raise
+            raise
+
+    def _by_libvirt(self, domain: str, command: str, timeout: float) -> Any:
+        words = json.dumps({"execute": command})
+        # libvirt counts whole seconds; the process is ended when ours are over.
+        limit = str(max(1, round(timeout)))
+        argv = ["virsh", "-q", "-c", str(self._libvirt), "qemu-agent-command", domain, words]
+        try:
+            answer = running.run([*argv, "--timeout", limit], timeout=timeout, env=_ENGLISH)
+            return json.loads(answer)["return"]
+        except running.CommandError as error:
+            cause = str(error.cause)
+            gone = bool(_GONE.search(cause))
+            delivered = not (gone or _AWAY.search(cause))
+            raise _failed(domain, command, cause, delivered, gone) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _failed(domain, command, "libvirt's answer makes no sense", True) from error
+
+    def _by_socket(self, domain: str, command: str, timeout: float) -> Any:
+        paths = [
+            path
+            for pattern in self._sockets
+            for path in glob.glob(pattern.replace("{domain}", glob.escape(domain)))  # noqa: PTH207
+        ]
+        if not paths:
+            raise _failed(domain, command, "it has no socket of a guest agent", False)
+        deadline = time.monotonic() + timeout
+        sent = False
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+                line = _Line(link, deadline)
+                line.open(paths[-1])
+                line.synchronise()
+                sent = True
+                return line.ask({"execute": command})
+        except (OSError, ValueError, _SilentError) as error:
+            cause = f"{paths[-1]}: {error}"
+            # QEMU listens as long as it lives.
+            gone = isinstance(error, ConnectionRefusedError)
+            raise _failed(domain, command, cause, sent, gone) from error
+
+
+class _SilentError(Exception):
+    """The guest agent refuses, or closes the line."""
+
+
+class _Line:
+    """One connection with a guest agent, until `deadline` of the monotonic clock."""
+
+    def __init__(self, link: socket.socket, deadline: float) -> None:
+        self._link, self._deadline = link, deadline
+        self._read = b""
+
+    def open(self, path: str) -> None:
+        self._limit()
+        self._link.connect(path)
+
+    def synchronise(self) -> None:
+        """Make sure that the guest agent listens, and that its next words answer ours."""
+        token = secrets.randbits(31)
+        words = {"execute": "guest-sync-delimited", "arguments": {"id": token}}
+        # The byte makes the guest agent's parser forget what somebody else left half-said.
+        self._send(b"\xff" + json.dumps(words).encode())
+        while json.loads(self._next().rpartition(b"\xff")[2]).get("return") != token:
+            continue
+
+    def ask(self, words: dict[str, Any]) -> Any:
+        self._send(json.dumps(words).encode())
+        answer = json.loads(self._next())
+        if "return" not in answer:
+            raise _SilentError(str(answer.get("error", {}).get("desc", "it refuses")))
+        return answer["return"]
+
+    def _send(self, words: bytes) -> None:
+        self._limit()
+        self._link.sendall(words + b"\n")
+
+    def _next(self) -> bytes:
+        while b"\n" not in self._read:
+            self._limit()
+            piece = self._link.recv(4096)
+            if not piece or len(self._read) > _LONGEST:
+                raise _SilentError("it closed the line")
+            self._read += piece
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
+    def _limit(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no answer in time")
+        self._link.settimeout(left)
+
+
+def _failed(
+    domain: str, command: str, cause: str, delivered: bool, gone: bool = False
+) -> GuestError:
+    what = f"the guest agent did not do {command}"
+    return GuestError(what, where=domain, cause=cause, delivered=delivered, gone=gone)

@@ -1,0 +1,325 @@
+"""Orders about freezes, over HTTP, with the real watchdog process and guests that speak the protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import uvicorn
+from guest_agent import GuestAgent, serving
+
+from isthmus.agent.host import app, config, core, main
+from isthmus.agent.host.freezing import entries, ledger
+from isthmus.sites import signing
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+# Starting an interpreter on a busy machine.
+STARTED_SECONDS = 20.0
+ONE, TWO = "instance-00000001", "instance-00000002"
+
+
+def wait_for(what: str, happened: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+class Agent:
+    """An agent behind real HTTP, in a thread of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        secret = folder / "secret"
+        secret.write_bytes(SECRET)
+        secret.chmod(0o600)
+        settings = config.Settings(
+            kind="host", site="paris", host="compute1", listen=("127.0.0.1:0",), secret_file=secret,
+            ovsdb=f"unix:{folder}/db.sock", ovs_run=folder, state=folder / "state",
+            freezing=config.Freezing(libvirt=None, sockets=(f"{folder}/{{domain}}.sock",)),
+        )  # fmt: skip
+        self.agent = core.HostAgent(settings)
+        self.book = ledger.Ledger(settings.state / "freezes")
+        listener = main.listen("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(app.build(self.agent), log_config=None))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        wait_for("it serves", lambda: self._server.started, STARTED_SECONDS)
+
+    def call(self, method: str, path: str, body: Any = None) -> requests.Response:
+        content = b"" if body is None else json.dumps(body).encode()
+        signer = signing.Signer(SECRET, "engine/paris")
+        headers = signer.headers(method, path, content, to="host/paris/compute1")
+        headers["Content-Type"] = "application/json"
+        url = self.url + path
+        return requests.request(method, url, data=content, headers=headers, timeout=30)
+
+    def arm(
+        self, round_id: str, *domains: str, deadline_s: float = 20.0, epoch: int = 1
+    ) -> requests.Response:
+        named = [{"domain": each, "server_id": f"server-{each}"} for each in domains]
+        body = {"round": round_id, "epoch": epoch, "entries": named, "deadline_s": deadline_s}
+        return self.call("POST", "/freezes", body)
+
+    def results(self, path: str, body: Any = None) -> list[dict[str, Any]]:
+        answer = self.call("POST", path, body)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["results"])
+
+    def told(self) -> dict[str, Any]:
+        return dict(self.call("GET", "/freezes").json())
+
+    def watchdogs(self) -> set[int]:
+        """Processes that guard under this agent's directory, also those of an earlier life."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if (
+                str(self.book.directory).encode() in words
+                and entries.process(int(path.parent.name)).start > 0
+            ):
+                found.add(int(path.parent.name))
+        return found
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(STARTED_SECONDS)
+        self.agent._tidier.stop()
+        for ending in self.agent._endings:
+            ending()
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    found = Agent(tmp_path)
+    yield found
+    found.stop()
+    for pid in found.watchdogs():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def guests(tmp_path: Path) -> Iterator[list[GuestAgent]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(serving(tmp_path / f"{each}.sock")) for each in (ONE, TWO)]
+
+
+def test_a_round_is_armed_frozen_thawed_and_disarmed(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    armed = agent.arm("r1", ONE, TWO).json()["freezes"]
+    assert [(each["domain"], each["state"]) for each in armed] == [(ONE, "armed"), (TWO, "armed")]
+    assert 15 < armed[0]["remaining"] <= 20
+    assert armed[0]["watchdogs"] == sorted(agent.watchdogs())
+    frozen = agent.results("/freezes/r1/freeze")
+    assert [each["guest"] for each in frozen] == ["frozen", "frozen"]
+    assert all(guest.frozen for guest in guests)
+    assert {each["state"] for each in agent.told()["freezes"]} == {"frozen"}
+    thawed = agent.results("/freezes/r1/thaw")
+    assert [(each["guest"], each["was_frozen"]) for each in thawed] == [("thawed", True)] * 2
+    assert all(each["frozen_seconds"] > 0 for each in thawed)
+    done = agent.call("DELETE", "/freezes/r1").json()
+    assert (sorted(done["disarmed"]), done["fired"]) == ([ONE, TWO], [])
+    assert agent.told()["freezes"] == []
+    wait_for("the watchdog has gone", lambda: not agent.watchdogs(), 5)
+
+
+def test_levels_freeze_one_after_the_other(agent: Agent, guests: list[GuestAgent]) -> None:
+    agent.arm("r1", ONE, TWO)
+    assert [e["domain"] for e in agent.results("/freezes/r1/freeze", {"domains": [TWO]})] == [TWO]
+    assert [guest.frozen for guest in guests] == [False, True]
+    agent.results("/freezes/r1/freeze", {"domains": [ONE]})
+    agent.results("/freezes/r1/thaw", {"domains": [ONE]})
+    assert [guest.frozen for guest in guests] == [False, True]
+
+
+def test_at_the_deadline_the_guest_is_thawed_and_the_round_is_void(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    armed = agent.arm("r1", ONE, deadline_s=1.5).json()["freezes"]
+    agent.results("/freezes/r1/freeze")
+    wait_for("it is thawed", lambda: not guests[0].frozen, 1.5 + 1.0)
+    wait_for("it is recorded", lambda: agent.told()["fired"], 2.0)
+    [fired] = agent.told()["fired"]
+    assert (fired["round"], fired["domain"], fired["filesystems"]) == ("r1", ONE, 2)
+    wait_for("the guest has said so", lambda: agent.told()["fired"][0]["late"] is not None, 2.0)
+    assert agent.told()["fired"][0]["late"] < 1.0
+    assert agent.told()["freezes"][0]["state"] == "void"
+    [again] = agent.results("/freezes/r1/freeze")
+    assert "is void" in again["error"]
+    assert not guests[0].frozen
+    assert armed[0]["state"] == "armed"
+    done = agent.call("DELETE", "/freezes/r1").json()
+    assert [each["domain"] for each in done["fired"]] == [ONE]
+
+
+def test_without_the_agents_threads_the_watchdog_fires_alone(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    agent.arm("r1", ONE, deadline_s=1.5)
+    agent.results("/freezes/r1/freeze")
+    agent.stop()
+    wait_for("it is thawed", lambda: not guests[0].frozen, 1.5 + 1.0)
+    wait_for("it is recorded", lambda: agent.book.outcomes(ONE, "r1"), 2.0)
+    assert {each.by for each in agent.book.outcomes(ONE, "r1")} == {ledger.WATCHDOG}
+
+
+def test_without_the_watchdog_the_agent_fires_alone(agent: Agent, guests: list[GuestAgent]) -> None:
+    agent.arm("r1", ONE, deadline_s=1.5)
+    [pid] = agent.watchdogs()
+    os.kill(pid, signal.SIGKILL)
+    agent.results("/freezes/r1/freeze")
+    wait_for("it is thawed", lambda: not guests[0].frozen, 1.5 + 1.0)
+    wait_for("it is recorded", lambda: agent.book.outcomes(ONE, "r1"), 2.0)
+    assert {each.by for each in agent.book.outcomes(ONE, "r1")} == {ledger.AGENT}
+
+
+def test_a_watchdog_hears_no_polite_signal(agent: Agent, guests: list[GuestAgent]) -> None:
+    agent.arm("r1", ONE, deadline_s=2.0)
+    agent.results("/freezes/r1/freeze")
+    agent.stop()
+    for pid in agent.watchdogs():
+        os.kill(pid, signal.SIGTERM)
+    wait_for("it is thawed", lambda: not guests[0].frozen, 2.0 + 1.0)
+
+
+def test_a_freeze_that_comes_after_the_deadline_is_ended_too(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    """As when nova-compute was stopped, and goes on with what it was told before."""
+    agent.arm("r1", ONE, deadline_s=1.0)
+    wait_for("it fired", lambda: agent.book.outcomes(ONE, "r1"), 3.0)
+    guests[0].frozen = True
+    wait_for("it is thawed", lambda: not guests[0].frozen, 2.5)
+
+
+def test_a_later_life_goes_on_with_what_was_armed(
+    agent: Agent, guests: list[GuestAgent], tmp_path: Path
+) -> None:
+    agent.arm("r1", ONE, deadline_s=4.0)
+    agent.results("/freezes/r1/freeze")
+    [before] = agent.watchdogs()
+    agent.stop()
+    os.kill(before, signal.SIGKILL)
+    later = Agent(tmp_path)
+    try:
+        [told] = later.told()["freezes"]
+        assert (told["round"], told["state"]) == ("r1", "frozen")
+        wait_for("it has a watchdog again", later.watchdogs, STARTED_SECONDS)
+        wait_for("it is thawed", lambda: not guests[0].frozen, 4.0 + 1.0)
+    finally:
+        later.stop()
+
+
+def test_a_dead_man_stays_armed_while_the_guest_is_frozen(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    agent.arm("r1", ONE, TWO)
+    agent.results("/freezes/r1/freeze", {"domains": [ONE]})
+    refused = agent.call("DELETE", "/freezes/r1")
+    assert refused.status_code == 409
+    assert "does not say that it is thawed (frozen)" in refused.json()["error"]["cause"]
+    assert len(agent.told()["freezes"]) == 2
+
+
+def test_orders_may_come_twice(agent: Agent, guests: list[GuestAgent]) -> None:
+    first = agent.arm("r1", ONE).json()["freezes"][0]
+    assert agent.arm("r1", ONE).json()["freezes"][0]["deadline"] == first["deadline"]
+    for _ in range(2):
+        assert agent.results("/freezes/r1/freeze")[0]["error"] is None
+    for was_frozen in (True, False):
+        [result] = agent.results("/freezes/r1/thaw")
+        assert (result["guest"], result["was_frozen"]) == ("thawed", was_frozen)
+    for disarmed in ([ONE], []):
+        assert agent.call("DELETE", "/freezes/r1").json()["disarmed"] == disarmed
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda guest: setattr(guest, "frozen", True), "is frozen already"),
+        (lambda guest: guest.deaf.set(), "does not answer"),
+        (lambda guest: guest.close(), "does not run on this host"),
+    ],
+)
+def test_a_guest_that_is_not_well_is_not_armed_and_neither_are_the_others(
+    agent: Agent, guests: list[GuestAgent], prepare: Callable[[GuestAgent], None], words: str
+) -> None:
+    prepare(guests[1])
+    refused = agent.arm("r1", ONE, TWO)
+    assert refused.status_code == 409
+    assert words in refused.json()["error"]["cause"]
+    assert agent.told()["freezes"] == []
+
+
+def test_one_guest_has_one_round_at_a_time(agent: Agent, guests: list[GuestAgent]) -> None:
+    agent.arm("r1", ONE)
+    refused = agent.arm("r2", ONE)
+    assert (refused.status_code, "armed for round r1" in refused.text) == (409, True)
+
+
+def test_an_engine_of_an_earlier_epoch_is_refused(agent: Agent, guests: list[GuestAgent]) -> None:
+    agent.arm("r1", ONE, deadline_s=1.0, epoch=5)
+    wait_for("it is over", lambda: agent.told()["fired"], 4.0)
+    refused = agent.arm("r2", ONE, epoch=4)
+    assert (refused.status_code, "epoch 4 is over" in refused.text) == (409, True)
+
+
+def test_a_guest_that_refuses_to_freeze_stays_thawed(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    guests[0].refuse = "fsfreeze hook has failed"
+    agent.arm("r1", ONE)
+    [result] = agent.results("/freezes/r1/freeze")
+    assert (result["guest"], "fsfreeze hook has failed" in result["error"]) == ("thawed", True)
+    assert agent.book.entry(ONE) is not None
+
+
+def test_what_nova_froze_in_an_armed_round_counts_as_frozen(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    agent.arm("r1", ONE)
+    guests[0].frozen = True
+    [result] = agent.results("/freezes/r1/freeze")
+    assert (result["guest"], result["error"]) == ("frozen", None)
+
+
+def test_when_the_disk_is_full_nothing_is_armed(
+    agent: Agent, guests: list[GuestAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    refused = agent.arm("r1", ONE)
+    assert (refused.status_code, "No space left" in refused.text) == (503, True)
+    assert agent.told()["freezes"] == []
+    assert agent.watchdogs() == set()
+
+
+@pytest.mark.parametrize("deadline_s", [0.5, 61.0])
+def test_a_deadline_out_of_bounds_is_a_bad_request(agent: Agent, deadline_s: float) -> None:
+    refused = agent.arm("r1", ONE, deadline_s=deadline_s)
+    assert (refused.status_code, "1 to 60 s" in refused.text) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "-x"])
+def test_names_that_could_be_paths_are_refused(agent: Agent, name: str) -> None:
+    assert agent.arm("r1", name).status_code == 422
+    assert agent.arm(name, ONE).status_code == 422
+
+
+def test_a_round_that_is_not_armed_here_is_not_found(agent: Agent) -> None:
+    assert agent.call("POST", "/freezes/r9/freeze").status_code == 404
