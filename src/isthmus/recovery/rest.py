@@ -1,0 +1,144 @@
+"""Requests to one service of one site's OpenStack, by keystoneauth, with one error for all that fails.
+
+It exists so that the modules that read and change clouds say what they ask for and nothing about
+HTTP, and so that no exception of keystoneauth leaves this module. It tries once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from isthmus import errors
+from isthmus.sites import failures
+
+CONNECT_S = 2.0
+READ_S = 60.0
+PAGE = 1000
+"""What OpenStack services give at most in one answer, unless configured otherwise."""
+
+_ID = re.compile(r"req-[0-9a-f-]{36}")
+
+
+class CloudError(errors.UnavailableError):
+    """A service did not do what it was asked for. `status`: of its answer, None without one."""
+
+    def __init__(self, what: str, *, where: str, cause: str, status: int | None = None) -> None:
+        super().__init__(what, where=where, cause=cause, unchanged="nothing, as far as is known")
+        self.status = status
+
+
+class Api:
+    """One service of one region; for several threads.
+
+    `session`: a keystoneauth1 session, scoped to the project that the work is for.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        region: str,
+        service: str,
+        *,
+        microversion: str | None = None,
+        read_s: float = READ_S,
+    ) -> None:
+        self.region, self._service, self._read = region, service, read_s
+        self._session, self._microversion = session, microversion
+
+    @property
+    def project_id(self) -> str:
+        """The project of the session."""
+        return str(self._tried("get a token", lambda: self._session.get_project_id()))
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.call("GET", path, query=query)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self.call("POST", path, body)
+
+    def put(self, path: str, body: Any) -> Any:
+        return self.call("PUT", path, body)
+
+    def delete(self, path: str) -> None:
+        """DELETE; what is gone already is gone."""
+        try:
+            self.call("DELETE", path)
+        except CloudError as error:
+            if error.status != 404:
+                raise
+
+    def all(self, path: str, collection: str, **query: Any) -> Iterator[Any]:
+        """All objects of a collection, page after page by marker."""
+        marker: dict[str, str] = {}
+        while True:
+            found = self.get(path, **query, limit=PAGE, **marker)[collection]
+            yield from found
+            if len(found) < PAGE:
+                return
+            marker = {"marker": found[-1]["id"]}
+
+    def find(self, path: str, noun: str) -> Any | None:
+        """The object at `path`, None if there is none."""
+        try:
+            return self.get(path)[noun]
+        except CloudError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def call(
+        self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The JSON document of the answer, None if it is empty. Raises CloudError."""
+        what = f"{self._service}: {method} {path}"
+        options: dict[str, Any] = {} if body is None else {"json": body}
+        response = self._tried(
+            what,
+            lambda: self._session.request(
+                path,
+                method,
+                params=dict(query or {}),
+                endpoint_filter={
+                    "service_type": self._service,
+                    "region_name": self.region,
+                    "interface": "internal",
+                },
+                microversion=self._microversion,
+                microversion_service_type=self._service,
+                connect_retries=0,
+                raise_exc=False,
+                timeout=(CONNECT_S, self._read),
+                redirect=False,
+                **options,
+            ),
+        )
+        if response.status_code >= 400:
+            raise CloudError(
+                f"{what} failed",
+                where=f"site {self.region}",
+                cause=_words(response),
+                status=response.status_code,
+            )
+        return response.json() if response.content.strip() else None
+
+    def _tried(self, what: str, do: Any) -> Any:
+        try:
+            return do()
+        except Exception as error:  # keystoneauth, requests and urllib3 have each their own tree
+            text = failures.sentence(error, connect=CONNECT_S, read=self._read)
+            raise CloudError(f"{what} failed", where=f"site {self.region}", cause=text) from error
+
+
+def _words(response: Any) -> str:
+    """What the service said, without more than a line of it; its request ID for its log."""
+    line: str = failures.status_line(response.status_code, response.reason)
+    try:
+        parts = response.json().values()
+        said = next((each["message"] for each in parts if isinstance(each, dict)), "")
+    except (ValueError, AttributeError, KeyError, StopIteration):
+        said = ""
+    request = response.headers.get("x-openstack-request-id", "")
+    known = f" ({request})" if _ID.fullmatch(request) else ""
+    return f"{line}: {' '.join(str(said).split())[:300]}{known}" if said else f"{line}{known}"
