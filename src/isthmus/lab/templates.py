@@ -25,8 +25,8 @@ SECRETS = (
     *("neutron", "neutron-database", "isthmus", "engine-database", "messaging", "engines"),
 )
 
-# What lies beside the templates and is made once per machine as well: the guest's image.
-OTHERS = frozenset({"guest-image"})
+# What lies beside the templates and is made once per machine as well: the guest's image, the sites' Ceph.
+OTHERS = frozenset({"ceph", "guest-image"})
 
 # The component whose presence makes an environment one with networks.
 NETWORK = "neutron"
