@@ -156,10 +156,10 @@ class Auditor(Loop):
             try:
                 self._home.cast(casts)
             except CastError as error:
-                yield self._unrepaired(declaration, host, difference, str(error))
-                continue
-            self.repairs[host] = self.repairs.get(host, 0) + len(casts)
-            finding = self._told(declaration, host, difference)
+                finding = self._unrepaired(declaration, host, difference, str(error))
+            else:
+                self.repairs[host] = self.repairs.get(host, 0) + len(casts)
+                finding = self._told(declaration, host, difference)
             LOG.warning("%s: %s", finding.summary, finding.cause)
             yield finding
 

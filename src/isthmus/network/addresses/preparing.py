@@ -209,9 +209,9 @@ class Preparer(threading.Thread):
                 stray = fresh if place is None else place.host not in (None, host)
                 if stray:
                     LOG.info("the gateway of %s on %s is taken away", address, host)
-                    self._delete(host, address)
+                    self._release(host, address)
 
-    def _delete(self, host: str, address: str) -> None:
+    def _release(self, host: str, address: str) -> None:
         path = f"/addresses/{address}"
         self._engine.hosts.call("DELETE", host, path, None, PREPARE_SECONDS)
 
@@ -222,7 +222,7 @@ class Preparer(threading.Thread):
             members.remove(address, objects)
         else:
             for host in self._home.hosts:
-                self._delete(host, address.id)
+                self._release(host, address.id)
             gateway_ports.remove(address, objects)
         place.clean = True
 
