@@ -11,7 +11,10 @@ starts quickly and stays small.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +27,7 @@ from isthmus.agent.host.freezing import entries, guarding, guests, ledger
 START_SECONDS = 10.0
 """An interpreter starts in a tenth of a second; the machine may be busy. Nothing is frozen yet."""
 
+_NICENESS = -10
 _READY = b"guarding\n"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -75,8 +79,6 @@ def start(
 
 
 def _ready(child: subprocess.Popen[bytes]) -> bool:
-    import select
-
     assert child.stdout is not None  # noqa: S101 - asked for two lines above
     with child.stdout as said:
         readable, _, _ = select.select([said], [], [], START_SECONDS)
@@ -88,6 +90,9 @@ def main() -> int:
     options = _options()
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        # It sleeps until it matters; the guests of a full host must not keep it waiting then.
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
         stream=sys.stderr,
