@@ -2,8 +2,8 @@
 
 Each round arms and freezes one guest (QEMU's emulation, its real guest agent), does something cruel to the agent of the compute
 host (SIGKILL, SIGSTOP, SIGKILL and restart, or nothing but a controller that is silent) and waits. What counts is the guest's own
-word that it is thawed, as a guard wrote it down; beside it the first write of the guest that reached its disk, for which nobody here
-has to ask. No lab is needed. The rig is for tests/functional/test_recovery_deadman.py too.
+word that it is thawed, as a guard wrote it down; beside it the first write of the guest that reached its disk, for which nobody
+here has to ask. No lab is needed. The rig is for tests/functional/test_recovery_deadman.py too.
 """
 
 import contextlib
