@@ -140,6 +140,8 @@ class Host:
 
     folder: Path
     freezing: dict[str, Any] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    """Words before the agent's, for one that lives in a namespace."""
     process: "subprocess.Popen[bytes] | None" = None
     port: int = 0
 
@@ -154,7 +156,7 @@ class Host:
         for file, text in ((secret, _SECRET.decode()), (path, json.dumps(self._settings(secret)))):
             file.write_text(text)
             file.chmod(0o600)
-        words = [sys.executable, "-m", "isthmus.agent.main", "--config", str(path)]
+        words = [*self.prefix, sys.executable, "-m", "isthmus.agent.main", "--config", str(path)]
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for("the agent answers", self._answers, _STARTED_S)
@@ -231,9 +233,9 @@ def _free_port() -> int:
 
 
 @contextmanager
-def host(folder: Path, **freezing: Any) -> Iterator[Host]:
+def host(folder: Path, *, prefix: tuple[str, ...] = (), **freezing: Any) -> Iterator[Host]:
     """An agent that runs; nothing of it does at the end."""
-    found = Host(folder=folder, freezing=freezing)
+    found = Host(folder=folder, freezing=freezing, prefix=prefix)
     try:
         found.start()
         yield found
