@@ -195,10 +195,10 @@ def test_the_answer_of_a_host_agent_becomes_reports_or_an_error() -> None:
     ledger = a_ledger(a_group(members=a_group().members[:1]))
     entry = ledger.entries[0]
     told = {"domain": entry.domain, "server_id": entry.server_id, "armed": True, "error": None}
-    calls = Answers({"entries": [{**told, "guest": "thawed", "fired": False, "filesystems": 2}]})
+    calls = Answers({"results": [{**told, "guest": "thawed", "fired": False, "was_frozen": True}]})
     reports = HostAgents(calls).thaw("host-0", "a/b", ledger.entries, 1.0)
     assert reports[entry.server_id] == Report(armed=True, guest=Guest.THAWED, was_frozen=True)
     assert calls.asked == [("POST", "/freezes/a%2Fb/thaw", {"domains": [entry.domain]})]
-    for wrong in (None, {}, {"entries": []}, {"entries": [{**told, "guest": "?"}]}):
+    for wrong in (None, {}, {"results": []}, {"results": [{**told, "guest": "?"}]}):
         with pytest.raises(errors.InputError, match="shape"):
             HostAgents(Answers(wrong)).freeze("host-0", "round", ledger.entries, 1.0)

@@ -122,6 +122,14 @@ def test_snapshots_that_end_after_the_deadline_void_the_round() -> None:
     assert "deadline passed" in (decision.ledger.void_reason or "")
 
 
+def test_a_guest_that_died_in_the_window_voids_the_round_and_is_not_waited_for() -> None:
+    ledger = machine.decide(frozen_ledger(), Observations(snapshots=True), at(1)).ledger
+    seen = told(Report(armed=True, guest=Guest.GONE), [ALL[2]])
+    decision = machine.decide(ledger, seen, at(1.1))
+    assert "not frozen any more" in (decision.ledger.void_reason or "")
+    assert {each.name: each.held for each in decision.ledger.entries}["database"] is False
+
+
 @pytest.mark.parametrize("was_frozen", [False, None])
 def test_a_guest_that_nobody_can_say_was_frozen_until_the_thaw_voids_the_round(
     was_frozen: bool | None,

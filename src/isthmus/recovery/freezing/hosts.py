@@ -63,9 +63,13 @@ class HostAgents:
         return self._reports(host, entries, self._calls.call("POST", host, path, body, timeout_s))
 
     def _reports(self, host: str, entries: Sequence[Entry], answer: Any) -> Mapping[str, Report]:
-        """A report for each guest that was asked about; raises InputError without one for each."""
+        """A report for each guest that was asked about; raises InputError without one for each.
+
+        An order is answered by its results, arming by what is armed then.
+        """
         try:
-            told = {str(each["domain"]): _report(each) for each in answer["entries"]}
+            listed = answer["results"] if "results" in answer else answer["freezes"]
+            told = {str(each["domain"]): _report(each) for each in listed}
             return {each.server_id: told[each.domain] for each in entries}
         except (KeyError, TypeError, ValueError) as error:
             raise errors.InputError(
@@ -80,11 +84,11 @@ def _path(round_id: str) -> str:
 
 
 def _report(document: Mapping[str, Any]) -> Report:
-    thawed = document.get("filesystems")
+    was_frozen = document.get("was_frozen")
     return Report(
         armed=bool(document["armed"]),
         guest=Guest(document["guest"]),
         fired=bool(document["fired"]),
-        was_frozen=None if thawed is None else int(thawed) > 0,
+        was_frozen=None if was_frozen is None else bool(was_frozen),
         error=document.get("error"),
     )

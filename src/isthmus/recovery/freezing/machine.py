@@ -39,11 +39,16 @@ dead-man promises deadline + 1 s; the rest is for a host that is slow to answer.
 
 
 class Guest(StrEnum):
-    """What a guest says about its file systems."""
+    """What a guest says about its file systems; UNKNOWN: nothing; GONE: it does not run (any more), so
+    that nothing in it waits for a thaw."""
 
     FROZEN = "frozen"
     THAWED = "thawed"
     UNKNOWN = "unknown"
+    GONE = "gone"
+
+
+_SETTLED = (Guest.THAWED, Guest.GONE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,9 +209,10 @@ def _seen(entry: Entry, ledger: FreezeLedger, seen: Observations, now: Instant) 
 def _thaw_seen(entry: Entry, report: Report | None, now: Instant) -> Entry:
     if report is not None and report.was_frozen:
         entry = dataclasses.replace(entry, let_go=True)
-    if report is None or report.guest is not Guest.THAWED:
+    if report is None or report.guest not in _SETTLED:
         return dataclasses.replace(entry, tries=entry.tries + 1)
-    state = EntryState.VOID if report.fired else EntryState.THAWED
+    ours = entry.let_go or report.guest is Guest.THAWED
+    state = EntryState.THAWED if ours and not report.fired else EntryState.VOID
     return dataclasses.replace(entry, state=state, thawed_at=now)
 
 
