@@ -182,9 +182,9 @@ def test_a_silent_host_does_not_hold_back_the_others_and_is_left_to_its_dead_man
         silent=silent.silent,
     )
     decision = machine.decide(decision.ledger, seen, at(5))
-    decision = machine.decide(decision.ledger, silent, at(14.9))
+    decision = machine.decide(decision.ledger, silent, at(DEADLINE + machine.GRACE_S - 0.1))
     assert all(isinstance(each, machine.Thaw) for each in decision.actions)
-    decision = machine.decide(decision.ledger, silent, at(15.1))
+    decision = machine.decide(decision.ledger, silent, at(DEADLINE + machine.GRACE_S + 0.1))
     assert {entry.name for entry in decision.ledger.unverified} == {"client", "database"}
     assert not decision.ledger.sound
 

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 CALL_S = 3.0
 """Longest wait for one answer of a host. The grace of the machine after a deadline is longer."""
 
+ARM_S = 12.0
+"""The same for arming, which waits until a process of its own watches each round of a host. No guest
+is frozen yet. What it takes is lost for the round, whose deadline counts from the request."""
+
 PAUSE_S = 0.1
 """Between rounds of questions that brought nothing new."""
 
@@ -169,6 +173,8 @@ def _limit(action: machine.Action) -> float:
     """Seconds an action may take."""
     if isinstance(action, machine.TakeSnapshots):
         return action.timeout_s
+    if isinstance(action, machine.Arm):
+        return ARM_S
     return min(CALL_S, action.timeout_s) if isinstance(action, machine.Freeze) else CALL_S
 
 

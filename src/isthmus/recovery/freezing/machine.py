@@ -33,9 +33,10 @@ from isthmus.recovery.freezing.ledger import (
 THAW_RESERVE_S = 0.5
 """Kept of the deadline for the thaw: verified thaws of three guests take 0.2 to 0.3 s."""
 
-GRACE_S = 5.0
-"""How long after its deadline a guest is asked for its state before it is left to its dead-man. The
-dead-man promises deadline + 1 s; the rest is for a host that is slow to answer."""
+GRACE_S = 15.0
+"""How long after its deadline a guest is asked for its state before it is left to its dead-man. We
+count a deadline from our request, the host from its answer, which may take `atom.ARM_S`; and the
+dead-man promises its deadline + 1 s."""
 
 
 class Guest(StrEnum):
@@ -238,9 +239,7 @@ def _wrong(entry: Entry, ledger: FreezeLedger, seen: Observations) -> str | None
 
 def _not_let_go(entry: Entry, report: Report) -> str | None:
     """A guest that is thawed but was not frozen until we thawed it may have written meanwhile."""
-    if report.was_frozen is True or (
-        report.guest is not Guest.THAWED and report.was_frozen is None
-    ):
+    if report.was_frozen is True or (report.guest not in _SETTLED and report.was_frozen is None):
         return None
     return f"{entry.name} was not frozen any more when we thawed it"
 
