@@ -49,9 +49,11 @@ def append(
 
 
 def _last(session: orm.Session) -> str:
-    newest = (
-        sa.select(AuditEntry.digest).order_by(AuditEntry.sequence.desc()).limit(1).with_for_update()
-    )
+    # The first row is the turnstile: whoever has it locked is the only one to append. Locking the
+    # last row instead lets those who waited for it see it though it is not the last any more.
+    first = sa.select(AuditEntry.sequence).order_by(AuditEntry.sequence).limit(1)
+    session.execute(first.with_for_update())
+    newest = sa.select(AuditEntry.digest).order_by(AuditEntry.sequence.desc()).limit(1)
     return session.execute(newest).scalar() or START
 
 

@@ -37,10 +37,10 @@ class Bench:
         options.setdefault("lasts", 0.6)
         return Runner(self.database, recipes, owner=owner, clock=lambda: self.now, **options)
 
-    def request(self, kind: Kind, *names: str, **fields: Any) -> Requested:
+    def request(self, kind: Kind, *names: str, group_id: str = "g1", **fields: Any) -> Requested:
         request = Request(
             kind=kind,
-            group_id="g1",
+            group_id=group_id,
             group="vnf",
             parameters={"wall": list(names) or ["a", "b/c", "d"]},
             **fields,
