@@ -28,14 +28,17 @@ class GuestAgent:
         self._listener.bind(str(path))
         self._listener.listen(8)
         self._ended = threading.Event()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """The guest dies: nobody listens any more, the socket's file stays."""
         self._ended.set()
-        self._listener.close()
+        # The listener lives on as long as a thread waits at it.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as wake:
             wake.connect(str(self.path))
+        self._thread.join(5.0)
+        self._listener.close()
 
     def _serve(self) -> None:
         while not self._ended.is_set():

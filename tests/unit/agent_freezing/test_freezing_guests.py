@@ -111,6 +111,14 @@ def test_where_libvirtd_is_dead_its_guests_are_reached_by_their_sockets(
     assert both(tmp_path).status(DOMAIN) is Guest.FROZEN
 
 
+def test_where_there_is_no_virsh_guests_are_reached_by_their_sockets(
+    tmp_path: Path, guest: GuestAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(guests._ENGLISH, "PATH", str(tmp_path))
+    assert both(tmp_path).freeze(DOMAIN, 1.0) == 2
+
+
 @pytest.mark.parametrize("script", [SILENT, "sleep 5"])
 def test_a_freeze_that_libvirt_may_have_sent_is_not_sent_again_but_a_thaw_is(
     tmp_path: Path, guest: GuestAgent, monkeypatch: pytest.MonkeyPatch, script: str

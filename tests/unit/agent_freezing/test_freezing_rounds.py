@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -219,6 +220,27 @@ def test_a_later_life_goes_on_with_what_was_armed(
         assert (told["round"], told["state"]) == ("r1", "frozen")
         wait_for("it has a watchdog again", later.watchdogs, STARTED_SECONDS)
         wait_for("it is thawed", lambda: not guests[0].frozen, 4.0 + 1.0)
+    finally:
+        later.stop()
+
+
+def test_a_later_life_leaves_alone_what_was_settled_long_ago(
+    agent: Agent, guests: list[GuestAgent], tmp_path: Path
+) -> None:
+    agent.arm("r1", ONE, deadline_s=1.0)
+    wait_for("it is settled", lambda: any(e.late for e in agent.book.outcomes(ONE)), 4.0)
+    agent.stop()
+    for pid in agent.watchdogs():
+        os.kill(pid, signal.SIGKILL)
+    entry = agent.book.entry(ONE)
+    assert entry is not None
+    agent.book.arm(dataclasses.replace(entry, deadline=entry.deadline - 3600.0))
+    guests[0].frozen = True  # By a backup of somebody else.
+    later = Agent(tmp_path)
+    try:
+        assert later.told()["freezes"] == []
+        assert [each["round"] for each in later.told()["fired"]] == ["r1"]
+        assert guests[0].frozen
     finally:
         later.stop()
 

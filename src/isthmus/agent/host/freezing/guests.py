@@ -31,8 +31,10 @@ STATUS, FREEZE, THAW = "guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-
 
 _LONGEST = 65536
 _GONE = re.compile(r"domain is not running|failed to get domain|Domain not found", re.IGNORECASE)
-_AWAY = re.compile(r"failed to connect|no connection driver|cannot recv data|Connection refused")
-"""What virsh says when there is no libvirtd; then nothing has reached a guest."""
+_AWAY = re.compile(
+    r"is not installed|failed to connect|no connection driver|cannot recv data|Connection refused"
+)
+"""What is said when there is no libvirtd (or no virsh); then nothing has reached a guest."""
 
 
 _ENGLISH = {**os.environ, "LC_ALL": "C"}

@@ -57,8 +57,8 @@ class Access:
 class Rounds:
     """All freezes of this host. For several threads.
 
-    Invariant: whenever this process sends a freeze, its entry is on the disk, names this process, and
-    is guarded by a thread here and by a process beside.
+    Invariant: whenever this process sends a freeze, its entry was flushed to the disk, names this
+    process, and is guarded by a thread here and by a process beside.
     """
 
     def __init__(self, book: ledger.Ledger, access: Access, *, longest_seconds: float) -> None:
@@ -78,13 +78,17 @@ class Rounds:
         found, bad = self._book.entries()
         for domain, wrong in bad.items():
             log.error("the entry of %s cannot be read, its watchdog goes on: %s", domain, wrong)
+        now = entries.moment()
         for entry in found.values():
+            if self._settled(entry) and deciding.over(entry, now):
+                # Thawing again now could end a freeze of somebody else.
+                self._book.disarm(entry)
+                continue
             if entry.freezer and not entry.freezer.alive:
                 entry = dataclasses.replace(entry, freezer=None)
                 self._book.note(entry)
             log.warning("%s: armed for round %s by an earlier life", entry.domain, entry.round)
             self._guard(entry)
-        now = entries.moment()
         for round_id in {each.round for each in found.values() if each.remaining(now) > 0}:
             # It may have a watchdog from then; two do no harm.
             self._pool.submit(self._watch_again, round_id)
@@ -243,6 +247,11 @@ class Rounds:
     def _watched(self, round_id: str) -> list[int]:
         return [each.process.pid for each in self._watchdogs.get(round_id, []) if each.alive]
 
+    def _settled(self, entry: Entry) -> bool:
+        """Whether a guard has seen the guest thawed after the deadline."""
+        outcomes = self._book.outcomes(entry.domain, entry.round)
+        return any(each.late is not None for each in outcomes)
+
     def _retire(self, domain: str, round_id: str) -> None:
         entry = self._book.entry(domain)
         if entry and entry.round == round_id and deciding.over(entry, entries.moment()):
@@ -297,9 +306,10 @@ class Rounds:
         fired = bool(self._book.outcomes(entry.domain, entry.round))
         if reason := deciding.refuse_freeze(entry, now, fired=fired):
             return {"guest": self.guests.status(entry.domain), "error": reason}
-        # The intent, on the disk: from here on the guards know who may freeze the guest.
+        # From here on the guards know who may freeze the guest. A disk that is busy with snapshots of
+        # others must not lengthen their window, and guests do not outlive a loss of power: no flush.
         entry = dataclasses.replace(entry, freezer=self._me)
-        self._book.arm(entry)
+        self._book.note(entry)
         count, error = 0, None
         try:
             limit = min(FREEZE_SECONDS, entry.remaining(entries.moment()))
