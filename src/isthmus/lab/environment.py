@@ -34,6 +34,9 @@ PHYSICAL_NETWORK = "external"
 # What runs on every compute host, each a unit `<site>/<host>-<part>`.
 HOST_PARTS = ("ovs", "l2", "agent")
 
+# What runs there besides when the site has Nova.
+COMPUTE_PARTS = ("libvirt", "taps", "compute")
+
 _FIRST_HOST = 31  # the address of a site's first compute host
 MOST_HOSTS = 9
 
@@ -90,7 +93,8 @@ class SiteSpec:
     @property
     def every_component(self) -> tuple[str, ...]:
         """The site's components and those of its hosts, `<host>-<part>`."""
-        parts = [f"{host}-{part}" for part in HOST_PARTS for host in self.hosts]
+        every = (*HOST_PARTS, *(COMPUTE_PARTS if "nova" in self.components else ()))
+        parts = [f"{host}-{part}" for part in every for host in self.hosts]
         return (*self.components, *parts)
 
     def host(self, name: str) -> HostSpec:

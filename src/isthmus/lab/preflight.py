@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from isthmus.errors import PrivilegeError
-from isthmus.lab import errors, network
+from isthmus.lab import errors, network, templates
 from isthmus.lab.environment import Environment
 from isthmus.lab.running import run
 from isthmus.lab.template_build import free_bytes
@@ -33,6 +33,22 @@ HOST_COMMANDS = {
     "ping": "iputils-ping",
     "rabbitmq-server": "rabbitmq-server",
     "setpriv": "util-linux",
+}
+# The same for environments with computing.
+COMPUTE_COMMANDS = {
+    "apt-cache": "apt",
+    "ceph": "ceph-common",
+    "ceph-mgr": "ceph-mgr",
+    "ceph-mon": "ceph-mon",
+    "ceph-osd": "ceph-osd",
+    "extlinux": "extlinux",
+    "genisoimage": "genisoimage",
+    "libvirtd": "libvirt-daemon",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "rbd": "ceph-common",
+    "sfdisk": "fdisk",
+    "virsh": "libvirt-clients",
 }
 FILES = {"/usr/lib/galera/libgalera_smm.so": "galera-4"}
 
@@ -82,6 +98,8 @@ def missing_packages(environment: Environment) -> dict[str, str]:
     wanted = dict(COMMANDS)
     if any(site.hosts for site in environment.sites):
         wanted |= HOST_COMMANDS
+    if any(templates.COMPUTE in site.components for site in environment.sites):
+        wanted |= COMPUTE_COMMANDS
     absent = {
         name: package for name, package in wanted.items() if shutil.which(name, path=path) is None
     }

@@ -17,7 +17,15 @@ from keystone.common import provider_api, sql
 from keystone.common.sql import upgrades
 
 DOMAIN = "default"
-SERVICES = {"identity": "keystone", "image": "glance", "network": "neutron"}
+SERVICES = {
+    "identity": "keystone",
+    "image": "glance",
+    "network": "neutron",
+    "placement": "placement",
+    "compute": "nova",
+    "block-storage": "cinder",
+    "object-store": "swift",
+}
 
 api = provider_api.ProviderAPIs
 
@@ -73,6 +81,11 @@ def _accounts(passwords: dict[str, str], boot: bootstrap.Bootstrapper) -> None:
         "neutron": (service, [boot.service_role_id]),
         # The engine acts for operators in every project of its site's Neutron.
         "isthmus": (service, [boot.service_role_id, boot.admin_role_id]),
+        # They act for each other: Nova makes ports and attaches volumes, Cinder takes images.
+        "nova": (service, [boot.service_role_id, boot.admin_role_id]),
+        "cinder": (service, [boot.service_role_id, boot.admin_role_id]),
+        "placement": (service, [boot.service_role_id]),
+        "swift": (service, [boot.service_role_id]),
         "demo": (demo, [boot.member_role_id]),
     }
     for user, (project, role_ids) in roles.items():

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from isthmus.identity import config, schema
-from isthmus.lab import network, processes, template_network, templates
+from isthmus.lab import network, processes, template_compute, template_network, templates
 from isthmus.lab.components import mariadb
 from isthmus.lab.components.base import Context, copy_tree, python, script
 from isthmus.lab.components.mariadb import sql_user
@@ -173,6 +173,9 @@ def _local(
     if template_network.wanted(environment):
         with _timed("Neutron's schema", progress):
             template_network.migrate(context, secrets, timeout=_SEED_DEADLINE)
+    if template_compute.wanted(environment):
+        with _timed("the schemas of Placement, Nova and Cinder", progress):
+            template_compute.migrate(context, secrets, timeout=_SEED_DEADLINE)
     _finish(context, partial / "local")
 
 
@@ -219,6 +222,8 @@ def _seed(context: Context, environment: Environment, secrets: Mapping[str, str]
     accounts = ["admin", "glance", "demo"]
     if template_network.wanted(environment):
         accounts += template_network.ACCOUNTS
+    if template_compute.wanted(environment):
+        accounts += template_compute.ACCOUNTS
     request = {
         "passwords": {name: secrets[name] for name in accounts},
         "regions": {site.name: _endpoints(site) for site in environment.sites},
@@ -236,6 +241,7 @@ def _endpoints(site: SiteSpec) -> dict[str, dict[str, str]]:
     paths = {"identity": (config.IDENTITY_PORT, "/v3"), "image": (config.IMAGE_PORT, "")}
     if templates.NETWORK in site.components:
         paths["network"] = (config.NETWORK_PORT, "")
+    paths |= template_compute.endpoints(site)
     return {
         kind: {
             "public": f"http://{site.management}:{port}{path}",
@@ -270,6 +276,7 @@ def _local_sql(environment: Environment, secrets: Mapping[str, str]) -> list[str
         sql_user("glance", secrets["glance-database"]),
         "GRANT ALL ON glance.* TO glance@'%'",
         *(template_network.local_sql(secrets) if template_network.wanted(environment) else []),
+        *(template_compute.local_sql(secrets) if template_compute.wanted(environment) else []),
     ]
 
 

@@ -2,8 +2,9 @@
 
 Schema migrations take most of a cold start. A template holds a bootstrapped identity data directory (Galera position
 included, so that the second node and the replicas join without a state transfer), a data directory with the schemas of
-Glance and, where an environment has it, Neutron, and the secrets that are baked into both. It is made for one set of sites
-and one set of package versions; another combination gets another template. Mode 0700: it holds password hashes and secrets.
+Glance and, where an environment has them, Neutron, Placement, Nova and Cinder, and the secrets that are baked into both. It
+is made for one set of sites and one set of package versions; another combination gets another template. Mode 0700: it holds
+password hashes and secrets.
 """
 
 import functools
@@ -23,6 +24,9 @@ SECRETS = (
     *("keystone", "glance-database", "replication", "agent", "sst", "admin", "glance", "demo"),
     # What an environment with networks has besides: accounts, databases, the message bus, the word that engines and hosts share.
     *("neutron", "neutron-database", "isthmus", "engine-database", "messaging", "engines"),
+    # What an environment with computing has besides.
+    *("nova", "nova-database", "cinder", "cinder-database", "placement", "placement-database"),
+    *("swift", "swift-hash", "recovery-database"),
 )
 
 # What lies beside the templates and is made once per machine as well: the guest's image, the sites' Ceph.
@@ -30,6 +34,9 @@ OTHERS = frozenset({"ceph", "guest-image"})
 
 # The component whose presence makes an environment one with networks.
 NETWORK = "neutron"
+
+# The same for computing.
+COMPUTE = "nova"
 
 _SEEDS = (
     "seed_identity.py",
@@ -41,6 +48,9 @@ _SEEDS = (
 
 # What the databases of an environment with networks are made from besides; those that are there.
 _NETWORK_SEEDS = ("template_network.py", "../network/schema.py", "../plugins/neutron/db")
+
+_COMPUTE_SEEDS = ("template_compute.py", "components/service_config.py")
+_COMPUTE_PACKAGES = ("nova", "cinder", "openstack-placement", "swift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +99,9 @@ def key(environment: Environment) -> str:
     if networked := [site.name for site in environment.sites if NETWORK in site.components]:
         parts += [*networked, importlib.metadata.version("neutron")]
         parts += [text for name in _NETWORK_SEEDS for text in _texts(folder / name)]
+    if computing := [site.name for site in environment.sites if COMPUTE in site.components]:
+        parts += [*computing, *(importlib.metadata.version(name) for name in _COMPUTE_PACKAGES)]
+        parts += [(folder / name).read_text() for name in _COMPUTE_SEEDS]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -108,7 +108,7 @@ def test_text_that_is_not_yaml_is_refused() -> None:
 
 
 def test_an_unknown_name_lists_the_packaged_ones() -> None:
-    with pytest.raises(errors.BadEnvironment, match="packaged: identity"):
+    with pytest.raises(errors.BadEnvironment, match="packaged: full, identity"):
         environment.load("nosuch")
 
 

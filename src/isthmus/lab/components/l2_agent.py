@@ -37,6 +37,7 @@ class L2Agent(HostComponent):
             privsep_helper=script("privsep-helper"),
             log_file=str(log),
             external_bridge=EXTERNAL if context.environment.external else None,
+            dhcp="nova" in context.site.components,
         )
         context.write(path.name, text)
         began = processes.uptime()

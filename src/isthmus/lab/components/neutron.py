@@ -121,6 +121,7 @@ def configure(context: Context) -> Path:
         log_file=str(context.home.log(f"{context.unit}-service")),
         external=environment.external is not None,
         remote_ports=have_remote_ports(),
+        nova_password=context.template.secret("nova") if "nova" in site.components else None,
     )
     return context.write("neutron.conf", text)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from isthmus.identity import config
 from isthmus.identity.config import Ini
+from isthmus.lab.components import service_config
 from isthmus.lab.environment import PHYSICAL_NETWORK, HostSpec, SiteSpec
 
 OVERLAY_MTU_OF = 1500  # the underlay's; VXLAN takes 50 of it
@@ -55,10 +56,12 @@ def server(
     log_file: str,
     external: bool,
     remote_ports: bool,
+    nova_password: str | None = None,
 ) -> str:
     """neutron.conf of one site, for the API, the RPC server and the periodic workers alike.
 
     `database` and `transport` are URLs with passwords; `peers` are the sites whose hosts may be tunnel ends of remote ports.
+    `nova_password` is that of Nova's account if the site has Nova, which is then told when ports are wired.
     """
     own = ["remote_port"] if remote_ports else []
     sections: dict[str, Mapping[str, str | int]] = {
@@ -77,9 +80,8 @@ def server(
             "global_physnet_mtu": OVERLAY_MTU_OF,
             "agent_down_time": _DOWN_SECONDS,
             "max_allowed_address_pair": 20,
-            # There is no Nova here to be told.
-            "notify_nova_on_port_status_changes": "false",
-            "notify_nova_on_port_data_changes": "false",
+            "notify_nova_on_port_status_changes": str(nova_password is not None).lower(),
+            "notify_nova_on_port_data_changes": str(nova_password is not None).lower(),
         },
         "database": {"connection": database, "max_pool_size": 4, "max_overflow": 8},
         "oslo_concurrency": {"lock_path": f"{directory}/lock"},
@@ -116,6 +118,10 @@ def server(
         "ml2_type_vxlan": {"vni_ranges": "{}:{}".format(*vnis(site))},
         "securitygroup": {"enable_security_group": "true", "firewall_driver": "openvswitch"},
     }
+    if nova_password is not None:
+        sections["nova"] = service_config.account(site, "nova", nova_password)
+        # The hosts' agents answer for their own ports: no server of DHCP is waited for, and none floods a stretched network.
+        sections["DEFAULT"] = {**sections["DEFAULT"], "enable_traditional_dhcp": "false"}
     if external:
         sections["ml2_type_flat"] = {"flat_networks": PHYSICAL_NETWORK}
     if remote_ports:
@@ -134,8 +140,9 @@ def agent(
     privsep_helper: str,
     log_file: str,
     external_bridge: str | None,
+    dhcp: bool = False,
 ) -> str:
-    """The configuration of one host's Open vSwitch agent, to be written at `path`."""
+    """The configuration of one host's Open vSwitch agent, to be written at `path`; with `dhcp` it gives its ports their leases."""
     helper = f"{privsep_helper} --config-file {path}"
     switch: dict[str, str | int] = {
         "local_ip": host.address,
@@ -168,6 +175,12 @@ def agent(
         },
         "securitygroup": {"enable_security_group": "true", "firewall_driver": "openvswitch"},
     }
+    if dhcp:
+        sections = {
+            **sections,
+            "agent": {**sections["agent"], "extensions": "dhcp"},
+            "dhcp": {"enable_ipv6": "false"},
+        }
     return config.ini({**sections, **_privsep(helper)})
 
 

@@ -1,0 +1,130 @@
+"""Renders cinder.conf of one site, the same for all four processes. Pure: values in, text out.
+
+A comment says what breaks without a line. Sections and options are those of Cinder 29.
+"""
+
+from dataclasses import dataclass
+
+from isthmus.identity import config
+from isthmus.lab.components import service_config
+from isthmus.lab.components.ceph_config import CLIENT, CLUSTER, POOL
+from isthmus.lab.environment import SiteSpec
+
+BACKEND = "rbd"
+
+# Objects of a backup: small ones make an increment small, large ones make it fast to name them all.
+_OBJECT_BYTES = 16 << 20
+_BLOCK_BYTES = 128 << 10
+
+PRIVSEP = ("cinder_sys_admin", "privsep_osbrick")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volumes:
+    """What the processes of a site's Cinder are told."""
+
+    site: SiteSpec
+    database: str
+    transport: str
+    password: str
+    memcached: str
+    directory: str
+    path: str
+    paste: str
+    log_file: str
+    privsep_helper: str
+    secret_uuid: str
+    # The remote store up to the project's id, or None if no site has one.
+    store: str | None
+    nova_password: str
+
+
+def conf(told: Volumes) -> str:
+    """cinder.conf."""
+    site = told.site
+    return config.ini(
+        {
+            "DEFAULT": {**_default(told), **(_backup(told.store) if told.store else {})},
+            BACKEND: {
+                "volume_driver": "cinder.volume.drivers.rbd.RBDDriver",
+                "volume_backend_name": BACKEND,
+                "rbd_cluster_name": CLUSTER,
+                "rbd_ceph_conf": f"/etc/ceph/{CLUSTER}.conf",
+                "rbd_user": CLIENT,
+                "rbd_pool": POOL,
+                "rbd_secret_uuid": told.secret_uuid,
+                "rbd_flatten_volume_from_snapshot": "false",
+                # Free space is what the pool says, not the sum of all volumes read one by one.
+                "rbd_exclusive_cinder_pool": "true",
+                "report_dynamic_total_capacity": "false",
+                "backend_availability_zone": "nova",
+            },
+            "database": {"connection": told.database, "max_pool_size": 5, "max_overflow": 10},
+            "oslo_concurrency": {"lock_path": f"{told.directory}/lock"},
+            "coordination": {"backend_url": f"file://{told.directory}/coordination"},
+            "oslo_messaging_notifications": {"driver": "noop"},
+            "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
+            "keystone_authtoken": service_config.checks_tokens(
+                site, "cinder", told.password, told.memcached
+            ),
+            "service_user": service_config.vouches(site, "cinder", told.password),
+            "nova": {
+                **service_config.account(site, "nova", told.nova_password),
+                "interface": "internal",
+            },
+            **service_config.helpers(told.privsep_helper, told.path, PRIVSEP),
+        }
+    )
+
+
+def _default(told: Volumes) -> service_config.Section:
+    site, folder = told.site, told.directory
+    return {
+        "transport_url": told.transport,
+        "auth_strategy": "keystone",
+        "host": site.name,
+        "my_ip": site.front,
+        "state_path": folder,
+        "api_paste_config": told.paste,
+        "log_file": told.log_file,
+        "use_stderr": "false",
+        "glance_api_servers": f"http://{site.front}:{config.IMAGE_PORT}",
+        "enabled_backends": BACKEND,
+        "storage_availability_zone": "nova",
+        # Quotas would end a long run of checkpoints; the product looks at them before a freeze all the same.
+        **dict.fromkeys(
+            (
+                "quota_volumes",
+                "quota_snapshots",
+                "quota_gigabytes",
+                "quota_backups",
+                "quota_backup_gigabytes",
+            ),
+            -1,
+        ),
+        "image_conversion_dir": f"{folder}/conversion",
+        "osapi_volume_workers": 1,
+        "report_interval": 10,
+        "periodic_interval": 20,
+        # A process that is asked to end must not be there when its successor starts.
+        "graceful_shutdown_timeout": 5,
+    }
+
+
+def _backup(store: str) -> service_config.Section:
+    return {
+        "backup_driver": "cinder.backup.drivers.swift.SwiftBackupDriver",
+        "backup_swift_url": store,
+        # With the token of whoever asked: the same account in the store at whatever site the backup is read.
+        "backup_swift_auth": "per_user",
+        "backup_swift_object_size": _OBJECT_BYTES,
+        "backup_swift_block_size": _BLOCK_BYTES,
+        "backup_swift_retry_attempts": 3,
+        "backup_swift_retry_backoff": 2,
+        "backup_swift_enable_progress_timer": "false",
+        "backup_compression_algorithm": "zstd",
+        "backup_workers": 1,
+        "backup_max_operations": 6,
+        # Backups are made of snapshots through a volume that the service makes of them.
+        "backup_use_same_host": "true",
+    }

@@ -1,0 +1,83 @@
+"""What the services of a site say alike in their configuration: who they are, to whom they speak. Pure: values in, text out."""
+
+from isthmus.identity import config
+from isthmus.lab.environment import SiteSpec
+
+PLACEMENT_PORT = 8778
+COMPUTE_PORT = 8774
+VOLUME_PORT = 8776
+
+# The middleware's own cache; short, because it keeps what was revoked alive.
+_TOKEN_CACHE_SECONDS = 10
+
+Section = dict[str, str | int]
+
+
+def account(site: SiteSpec, user: str, password: str) -> Section:
+    """A service's own account, to be used at the Keystone of its site and with the endpoints of its region."""
+    return {
+        "auth_url": f"http://{site.front}:{config.IDENTITY_PORT}/v3",
+        "auth_type": "password",
+        "username": user,
+        "password": password,
+        "project_name": "service",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+        # Without the region a client may take another site's endpoint from the catalog.
+        "region_name": site.name,
+    }
+
+
+def checks_tokens(site: SiteSpec, user: str, password: str, memcached: str) -> Section:
+    """`[keystone_authtoken]` of a service."""
+    return {
+        **account(site, user, password),
+        "www_authenticate_uri": f"http://{site.management}:{config.IDENTITY_PORT}/v3",
+        "interface": "internal",
+        "memcached_servers": memcached,
+        "token_cache_time": _TOKEN_CACHE_SECONDS,
+        "http_connect_timeout": 5,
+        "service_token_roles": "service",
+        "service_token_roles_required": "true",
+    }
+
+
+def vouches(site: SiteSpec, user: str, password: str) -> Section:
+    """`[service_user]`: a user's token may expire while a service works on; with the service's own it is still taken."""
+    return {**account(site, user, password), "send_service_user_token": "true"}
+
+
+def database(name: str, password: str, address: str, *, schema: str | None = None) -> str:
+    """The URL of a database. The port is named, because Nova takes the parts of this URL for its cells."""
+    return f"mysql+pymysql://{name}:{password}@{address}:3306/{schema or name}?charset=utf8mb4"
+
+
+def helpers(command: str, path: str, sections: tuple[str, ...]) -> dict[str, Section]:
+    """The privileged helpers of a service: without a command of ours each calls sudo, and fails with a misleading error."""
+    return {name: {"helper_command": f"{command} --config-file {path}"} for name in sections}
+
+
+def gunicorn(application: str, *, port: int, threads: int, argv: tuple[str, ...] = ()) -> str:
+    """gunicorn.conf.py of an API that answers at all addresses of its site: the front and the management address.
+
+    The services connect and start threads while they load, so nothing is loaded before the fork. `argv` stands in the place
+    of gunicorn's own words, which a service would take for its own.
+    """
+    return "\n".join(
+        [
+            "import sys",
+            f"sys.argv[1:] = {list(argv)!r}",
+            f"wsgi_app = '{application}'",
+            f"bind = ['0.0.0.0:{port}']",
+            "workers = 1",
+            f"threads = {threads}",
+            "worker_class = 'gthread'",
+            "preload_app = False",
+            "timeout = 180",
+            "graceful_timeout = 5",
+            # An idle connection that is kept open would only race with its end.
+            "keepalive = 0",
+            "control_socket_disable = True",
+            "",
+        ]
+    )
