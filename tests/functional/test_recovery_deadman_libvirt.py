@@ -195,6 +195,24 @@ def test_a_dead_libvirtd_leaves_no_guest_frozen(libvirt: Libvirt, host: Host) ->
     host.call("DELETE", "/freezes/dead")
 
 
+def test_a_libvirtd_that_was_stopped_thaws_as_soon_as_it_goes_on(
+    libvirt: Libvirt, host: Host
+) -> None:
+    """It keeps the guest agent's socket while it stands still: no way leads to the guest then."""
+    assert libvirt.daemon is not None
+    entry = host.freeze("stopped", NAME)
+    os.kill(libvirt.daemon.pid, signal.SIGSTOP)
+    try:
+        wait_for("the dead-man fires", lambda: host.book.outcomes(NAME, "stopped"), 10.0)
+        [fired] = host.call("GET", "/freezes?round=stopped")["fired"]
+        assert fired["late"] is None
+    finally:
+        os.kill(libvirt.daemon.pid, signal.SIGCONT)
+    deadman.thawed(host, entry, 15.0)
+    assert "thawed" in libvirt.status()
+    host.call("DELETE", "/freezes/stopped")
+
+
 def test_what_nova_froze_through_libvirt_is_thawed_too(libvirt: Libvirt, host: Host) -> None:
     named = [{"domain": NAME, "server_id": NAME}]
     body = {"round": "nova", "epoch": 1, "entries": named, "deadline_s": 4.0}

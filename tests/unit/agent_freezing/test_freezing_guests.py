@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from guest_agent import GuestAgent, serving
 
-from isthmus.agent.host.freezing import guests
+from isthmus.agent.host.freezing import guests, libvirts
 from isthmus.agent.host.freezing.entries import Guest
 
 DOMAIN = "instance-00000001"
@@ -83,7 +83,7 @@ def virsh(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setitem(guests._ENGLISH, "PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setitem(libvirts._ENGLISH, "PATH", f"{folder}:/usr/bin:/bin")
 
 
 AWAY = 'echo "error: failed to connect to the hypervisor" >&2; exit 1'
@@ -92,7 +92,7 @@ STOPPED = 'echo "error: Requested operation is not valid: domain is not running"
 
 
 def both(tmp_path: Path) -> guests.Guests:
-    return guests.Guests("qemu:///system", (str(tmp_path / "{domain}.sock"),))
+    return guests.Guests(libvirts.virsh("qemu:///system"), (str(tmp_path / "{domain}.sock"),))
 
 
 def test_libvirt_is_asked_first(
@@ -115,7 +115,7 @@ def test_where_there_is_no_virsh_guests_are_reached_by_their_sockets(
     tmp_path: Path, guest: GuestAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setitem(guests._ENGLISH, "PATH", str(tmp_path))
+    monkeypatch.setitem(libvirts._ENGLISH, "PATH", str(tmp_path))
     assert both(tmp_path).freeze(DOMAIN, 1.0) == 2
 
 

@@ -15,6 +15,7 @@ The parts and who knows whom::
        ├─ ledger      the files: armed entries and what the dead-man did
        │  └─ entries      what they hold
        └─ guests      the guest agent, through libvirt or, where that is dead, its socket
+       └─ libvirts     libvirt's library (the agent) and virsh (the watchdog)
 
 It knows no order of guests and no checkpoint: `isthmus.recovery` does. A guest that Nova froze is
 guarded as well as one that was frozen here, as long as it was armed before.

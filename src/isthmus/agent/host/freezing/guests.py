@@ -6,8 +6,6 @@ in the queue of the socket, and what it wrote is read when the first one has gon
 later. Therefore nothing but a harmless ``guest-sync-delimited`` is written before the guest agent has
 answered it: a freeze that arrives late would have no dead-man.
 
-libvirt is asked by `virsh` and not by a library: a process can be given up when it hangs.
-
 Protocol: QEMU Guest Agent Protocol Reference (guest-sync-delimited, guest-fsfreeze-*). While frozen,
 the agent obeys only these, guest-ping and guest-info.
 """
@@ -16,29 +14,18 @@ from __future__ import annotations
 
 import glob
 import json
-import os
-import re
 import secrets
 import socket
 import time
 from typing import Any
 
 from isthmus import errors
-from isthmus.agent.host import running
+from isthmus.agent.host.freezing import libvirts
 from isthmus.agent.host.freezing.entries import Guest
 
 STATUS, FREEZE, THAW = "guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"
 
 _LONGEST = 65536
-_GONE = re.compile(r"domain is not running|failed to get domain|Domain not found", re.IGNORECASE)
-_AWAY = re.compile(
-    r"is not installed|failed to connect|no connection driver|cannot recv data|Connection refused"
-)
-"""What is said when there is no libvirtd (or no virsh); then nothing has reached a guest."""
-
-
-_ENGLISH = {**os.environ, "LC_ALL": "C"}
-"""The words of virsh are read here."""
 
 
 class GuestError(errors.HostError):
@@ -55,11 +42,11 @@ class GuestError(errors.HostError):
 class Guests:
     """The guests of this host by their libvirt names. For several threads.
 
-    `libvirt`: the URI, None where there is none. `sockets`: patterns of the guest agent's socket with
+    `libvirt`: a way through it, None where there is none. `sockets`: patterns of the guest agent's socket with
     ``{domain}`` in it and ``*`` for what is not known.
     """
 
-    def __init__(self, libvirt: str | None, sockets: tuple[str, ...]) -> None:
+    def __init__(self, libvirt: libvirts.Way | None, sockets: tuple[str, ...]) -> None:
         self._libvirt, self._sockets = libvirt, sockets
 
     def status(self, domain: str, timeout: float = 1.0) -> Guest:
@@ -86,7 +73,7 @@ class Guests:
         if self._libvirt is None:
             return self._by_socket(domain, command, timeout)
         try:
-            return self._by_libvirt(domain, command, timeout)
+            return self._by_libvirt(self._libvirt, domain, command, timeout)
         except GuestError as error:
             if error.gone or (command == FREEZE and error.delivered):
                 raise
@@ -97,19 +84,13 @@ class Guests:
                     raise
             raise
 
-    def _by_libvirt(self, domain: str, command: str, timeout: float) -> Any:
-        words = json.dumps({"execute": command})
-        # libvirt counts whole seconds; the process is ended when ours are over.
-        limit = str(max(1, round(timeout)))
-        argv = ["virsh", "-q", "-c", str(self._libvirt), "qemu-agent-command", domain, words]
+    def _by_libvirt(self, way: libvirts.Way, domain: str, command: str, timeout: float) -> Any:
         try:
-            answer = running.run([*argv, "--timeout", limit], timeout=timeout, env=_ENGLISH)
+            answer = way(domain, json.dumps({"execute": command}), timeout)
             return json.loads(answer)["return"]
-        except running.CommandError as error:
-            cause = str(error.cause)
-            gone = bool(_GONE.search(cause))
-            delivered = not (gone or _AWAY.search(cause))
-            raise _failed(domain, command, cause, delivered, gone) from error
+        except libvirts.WayError as error:
+            cause = str(error)
+            raise _failed(domain, command, cause, error.delivered, error.gone) from error
         except (ValueError, KeyError, TypeError) as error:
             raise _failed(domain, command, "libvirt's answer makes no sense", True) from error
 

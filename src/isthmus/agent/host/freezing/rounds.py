@@ -24,6 +24,7 @@ from isthmus.agent.host.freezing import (
     guarding,
     guests,
     ledger,
+    libvirts,
     telling,
     watchdog,
 )
@@ -63,7 +64,8 @@ class Rounds:
 
     def __init__(self, book: ledger.Ledger, access: Access, *, longest_seconds: float) -> None:
         self._book, self._access, self._longest = book, access, longest_seconds
-        self.guests = guests.Guests(access.libvirt, access.sockets)
+        libvirt = libvirts.quick(access.libvirt) if access.libvirt else None
+        self.guests = guests.Guests(libvirt, access.sockets)
         self._me = entries.process()
         self._guards: dict[str, guarding.Guard] = {}
         self._watchdogs: dict[str, list[watchdog.Watchdog]] = collections.defaultdict(list)

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from isthmus import errors
-from isthmus.agent.host.freezing import entries, guarding, guests, ledger
+from isthmus.agent.host.freezing import entries, guarding, guests, ledger, libvirts
 
 START_SECONDS = 10.0
 """An interpreter starts in a tenth of a second; the machine may be busy. Nothing is frozen yet."""
@@ -101,7 +101,8 @@ def main() -> int:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     book = ledger.Ledger(options.state)
-    access = guests.Guests(options.libvirt, tuple(options.socket))
+    libvirt = libvirts.virsh(options.libvirt) if options.libvirt else None
+    access = guests.Guests(libvirt, tuple(options.socket))
     armed = [each for each in book.entries()[0].values() if each.round == options.round]
     guards = [guarding.Guard(each, book, access, by=ledger.WATCHDOG) for each in armed]
     for guard in guards:
