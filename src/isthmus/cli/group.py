@@ -1,0 +1,214 @@
+"""`isthmus group ...`: protection groups, from the command line.
+
+A group is declared at the engine of its own site; the backup site learns of it from the manifests of
+its checkpoints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cliff import command, lister, show
+
+from isthmus import errors
+from isthmus.cli import operation_client, reports
+from isthmus.cli.operation_client import Engines, path
+from isthmus.cli.site import Lines
+
+Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+
+
+class _Shown(show.ShowOne):
+    """What the commands about one group share."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        operation_client.add_ask(parser)
+        parser.add_argument("name", metavar="GROUP", help="Its name or id.")
+        return parser
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
+    ) -> int:
+        return reports.choose(super().produce_output, parsed_args, column_names, data)
+
+    def engines(self, parsed_args: argparse.Namespace) -> Engines:
+        return Engines(self.app.options.sites, parsed_args.ask)
+
+    def told(self, group: Any) -> Columns:
+        return self.dict2columns(described(group))
+
+
+class Create(_Shown):
+    """Declare a protection group: servers that come back together, in an order.
+
+    Levels are frozen in ascending order and come back in descending order: who asks has a lower
+    level than who answers, and the database the highest.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--site", required=True, help="Where its servers run.")
+        parser.add_argument("--backup-site", required=True, help="Where they come back.")
+        parser.add_argument("--policy", required=True, help="The name of a policy.")
+        parser.add_argument("--project", metavar="ID", help="Its project; your own by default.")
+        add_members(parser, required=True)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        body = {
+            "name": parsed_args.name,
+            "site": parsed_args.site,
+            "backup_site": parsed_args.backup_site,
+            "policy": parsed_args.policy,
+            "members": parsed_args.members,
+        }
+        if parsed_args.project:
+            body["project_id"] = parsed_args.project
+        client = self.engines(parsed_args).with_site(parsed_args.site)
+        return self.told(client.post(path("groups"), body)["group"])
+
+
+class Set(_Shown):
+    """Change a protection group. What is not given stays; members are given all or not at all."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--name", dest="new_name", metavar="NEW", help="Its new name.")
+        parser.add_argument("--backup-site", help="Where the servers come back.")
+        parser.add_argument("--policy", help="The name of a policy.")
+        add_members(parser, required=False)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        given = {
+            "name": parsed_args.new_name,
+            "backup_site": parsed_args.backup_site,
+            "policy": parsed_args.policy,
+            "members": parsed_args.members,
+        }
+        changes = {name: value for name, value in given.items() if value}
+        if not changes:
+            raise errors.UsageError(
+                "nothing to change was given",
+                unchanged="nothing was changed",
+                next_command="isthmus group set --help",
+            )
+        engines = self.engines(parsed_args)
+        _, answer = engines.knowing(path("groups", parsed_args.name))
+        client = engines.with_site(answer["group"]["site"])
+        route = path("groups", answer["group"]["id"])
+        return self.told(client.patch(route, changes)["group"])
+
+
+class Show(_Shown):
+    """Show a protection group: members in order, policy, newest checkpoint and its age."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        _, answer = self.engines(parsed_args).knowing(path("groups", parsed_args.name))
+        return self.told(answer["group"])
+
+
+class List(lister.Lister):
+    """List the protection groups that the engines know."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        operation_client.add_ask(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        engines = Engines(self.app.options.sites, parsed_args.ask)
+        found = operation_client.unique(engines.everywhere(path("groups")), "groups", "id")
+        header = ("Name", "Site", "Backup site", "Members", "Policy", "Checkpoint age", "ID")
+        return header, [_row(each) for each in found]
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
+    ) -> int:
+        return reports.choose(super().produce_output, parsed_args, column_names, data)
+
+
+class Delete(command.Command):
+    """Forget a protection group. Its checkpoints stay in the remote store."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        operation_client.add_ask(parser)
+        parser.add_argument("name", metavar="GROUP", help="Its name or id.")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        engines = Engines(self.app.options.sites, parsed_args.ask)
+        client, answer = engines.knowing(path("groups", parsed_args.name))
+        client.delete(path("groups", answer["group"]["id"]))
+
+
+def add_members(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add --member."""
+    parser.add_argument(
+        "--member",
+        metavar="NAME=SERVER[:LEVEL[:NEEDS,...]]",
+        dest="members",
+        action="append",
+        type=member,
+        required=required,
+        help="A server by its id, under a name of the group's own; its level (0 by default) and the "
+        "members that it needs (once for each member).",
+    )
+
+
+def member(text: str) -> dict[str, Any]:
+    """NAME=SERVER[:LEVEL[:NEEDS,...]]."""
+    name, equals, rest = text.partition("=")
+    server, _, further = rest.partition(":")
+    level, _, needs = further.partition(":")
+    if not (name and equals and server) or not (level or "0").lstrip("-").isdigit():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} should look like NAME=SERVER[:LEVEL[:NEEDS,...]]"
+        )
+    depends = [each for each in needs.split(",") if each]
+    return {"name": name, "server_id": server, "level": int(level or 0), "depends": depends}
+
+
+def described(group: Any) -> dict[str, Any]:
+    """The fields of a group, in the order of reading."""
+    members = group["members"]
+    newest = group.get("newest_checkpoint")
+    return {
+        "name": group["name"],
+        "id": group["id"],
+        "project_id": group["project_id"],
+        "site": group["site"],
+        "backup_site": group["backup_site"],
+        "policy": group["policy"],
+        "members": Lines(list(members), [_member_line(each) for each in _ordered(members)]),
+        "checkpoint": newest and newest["id"],
+        "checkpoint_age_seconds": newest and newest["age_seconds"],
+        "revision": group["revision"],
+    }
+
+
+def _ordered(members: Sequence[Any]) -> list[Any]:
+    return sorted(members, key=lambda each: (each["level"], each["name"]))
+
+
+def _member_line(each: Any) -> str:
+    needs = f", needs {', '.join(each['depends'])}" if each["depends"] else ""
+    return f"level {each['level']}: {each['name']} ({each['server_id']}){needs}"
+
+
+def _row(group: Any) -> tuple[Any, ...]:
+    newest = group.get("newest_checkpoint")
+    age = newest and newest["age_seconds"]
+    return (
+        group["name"],
+        group["site"],
+        group["backup_site"],
+        len(group["members"]),
+        group["policy"],
+        "none" if age is None else f"{age:.0f} s",
+        group["id"],
+    )

@@ -1,0 +1,204 @@
+"""`isthmus policy ...`: how groups are protected, from the command line.
+
+A policy is declared at the engine of the site whose groups use it (`--ask`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cliff import command, lister, show
+
+from isthmus import errors
+from isthmus.cli import operation_client, reports
+from isthmus.cli.operation_client import Engines, path
+from isthmus.cli.site import Lines
+
+Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+
+
+class _Shown(show.ShowOne):
+    """What the commands about one policy share."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        operation_client.add_ask(parser)
+        parser.add_argument("name", metavar="POLICY", help="Its name.")
+        return parser
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
+    ) -> int:
+        return reports.choose(super().produce_output, parsed_args, column_names, data)
+
+    def told(self, policy: Any) -> Columns:
+        return self.dict2columns(described(policy))
+
+
+class Create(_Shown):
+    """Declare a policy of protection."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--site", required=True, help="Whose engine shall know it.")
+        add_settings(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        client = Engines(self.app.options.sites, parsed_args.ask).with_site(parsed_args.site)
+        body = {"name": parsed_args.name, **settings(parsed_args)}
+        return self.told(client.post(path("policies"), body)["policy"])
+
+
+class Set(_Shown):
+    """Change a policy. What is not given stays; hooks are given all or not at all."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        add_settings(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        engines = Engines(self.app.options.sites, parsed_args.ask)
+        client, answer = engines.knowing(path("policies", parsed_args.name))
+        changes = settings(parsed_args)
+        if not changes:
+            raise errors.UsageError(
+                "nothing to change was given",
+                unchanged="nothing was changed",
+                next_command="isthmus policy set --help",
+            )
+        if "retention" in changes:
+            changes["retention"] = {**answer["policy"]["retention"], **changes["retention"]}
+        return self.told(client.patch(path("policies", parsed_args.name), changes)["policy"])
+
+
+class Show(_Shown):
+    """Show a policy."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        engines = Engines(self.app.options.sites, parsed_args.ask)
+        return self.told(engines.knowing(path("policies", parsed_args.name))[1]["policy"])
+
+
+class List(lister.Lister):
+    """List the policies that the engines know."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        operation_client.add_ask(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        engines = Engines(self.app.options.sites, parsed_args.ask)
+        found = operation_client.unique(engines.everywhere(path("policies")), "policies", "name")
+        header = ("Name", "Option", "Driver", "Freeze deadline", "Keep", "Every", "Known in")
+        return header, [_row(each) for each in found]
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
+    ) -> int:
+        return reports.choose(super().produce_output, parsed_args, column_names, data)
+
+
+class Delete(command.Command):
+    """Forget a policy that no group uses."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        operation_client.add_ask(parser)
+        parser.add_argument("name", metavar="POLICY", help="Its name.")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        engines = Engines(self.app.options.sites, parsed_args.ask)
+        client, _ = engines.knowing(path("policies", parsed_args.name))
+        client.delete(path("policies", parsed_args.name))
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what can be chosen and changed."""
+    parser.add_argument("--driver", choices=["cinder", "rbd"], help="Who takes the snapshots.")
+    parser.add_argument(
+        "--freeze-deadline",
+        metavar="SECONDS",
+        type=float,
+        help="When guests are thawed whatever else is dead; 10 by default.",
+    )
+    parser.add_argument("--keep", type=int, metavar="N", help="How many checkpoints stay.")
+    parser.add_argument(
+        "--full-every", type=int, metavar="N", help="Every how many backups one is full."
+    )
+    parser.add_argument(
+        "--every", metavar="SECONDS", type=float, help="Make a checkpoint that often."
+    )
+    for when in ("pre", "post"):
+        parser.add_argument(
+            f"--{when}-hook",
+            metavar="[MEMBER:]COMMAND",
+            dest=f"{when}_hooks",
+            action="append",
+            type=hook,
+            help=f"A command in the guests {'before the freeze' if when == 'pre' else 'after the thaw'}"
+            " (its words are split at blanks).",
+        )
+
+
+def hook(text: str) -> dict[str, Any]:
+    """[MEMBER:]COMMAND."""
+    member, colon, words = text.partition(":")
+    if text.startswith("/") or not colon:
+        member, words = "", text
+    if not words.split():
+        raise argparse.ArgumentTypeError(f"{text!r} should look like [MEMBER:]/path/of/command")
+    return {"command": words.split(), "member": member or None}
+
+
+def settings(parsed_args: argparse.Namespace) -> dict[str, Any]:
+    """What was given, as the document of a policy has it."""
+    given = {
+        "driver": parsed_args.driver,
+        "freeze_deadline_s": parsed_args.freeze_deadline,
+        "schedule_s": parsed_args.every,
+        "pre_hooks": parsed_args.pre_hooks,
+        "post_hooks": parsed_args.post_hooks,
+    }
+    found = {name: value for name, value in given.items() if value is not None}
+    kept = {"keep": parsed_args.keep, "full_every": parsed_args.full_every}
+    retention = {name: value for name, value in kept.items() if value is not None}
+    return {**found, "retention": retention} if retention else found
+
+
+def described(policy: Any) -> dict[str, Any]:
+    """The fields of a policy, in the order of reading."""
+    return {
+        "name": policy["name"],
+        "option": policy["option"],
+        "driver": policy["driver"],
+        "freeze_deadline_s": policy["freeze_deadline_s"],
+        "keep": policy["retention"]["keep"],
+        "full_every": policy["retention"]["full_every"],
+        "schedule_s": policy["schedule_s"],
+        "pre_hooks": Lines(list(policy["pre_hooks"]), [_words(h) for h in policy["pre_hooks"]]),
+        "post_hooks": Lines(list(policy["post_hooks"]), [_words(h) for h in policy["post_hooks"]]),
+    }
+
+
+def _words(found: Any) -> str:
+    where = found["member"] or "every member"
+    return f"{where}: {' '.join(found['command'])} ({found['timeout_s']:g} s, {found['on_error']})"
+
+
+def _row(policy: Any) -> tuple[Any, ...]:
+    every = policy["schedule_s"]
+    return (
+        policy["name"],
+        policy["option"],
+        policy["driver"],
+        f"{policy['freeze_deadline_s']:g} s",
+        policy["retention"]["keep"],
+        "when asked" if every is None else f"{every:g} s",
+        ", ".join(policy["known_in"]),
+    )
