@@ -174,6 +174,46 @@ class Cinder:
     def delete_backup(self, backup_id: str) -> None:
         self._api.delete(f"/backups/{backup_id}")
 
+    def marked_volume(self, marks: Mapping[str, str]) -> str | None:
+        """The ID of a volume of the project that carries all these marks."""
+        wanted = json.dumps(dict(marks))
+        found = self._api.all("/volumes/detail", "volumes", metadata=wanted)
+        mine = (each for each in found if marks.items() <= (each.get("metadata") or {}).items())
+        return next((str(each["id"]) for each in mine), None)
+
+    def create_volume(
+        self,
+        *,
+        name: str,
+        size_gib: int,
+        volume_type: str | None,
+        zone: str | None,
+        metadata: Mapping[str, str],
+    ) -> str:
+        """The ID of a new empty volume."""
+        wanted = {
+            "name": name,
+            "size": size_gib,
+            "volume_type": volume_type,
+            "availability_zone": zone,
+            "metadata": dict(metadata),
+        }
+        return str(self._api.post("/volumes", {"volume": wanted})["volume"]["id"])
+
+    def volume_metadata(self, volume_id: str) -> dict[str, str]:
+        return dict(self._api.get(f"/volumes/{volume_id}/metadata")["metadata"])
+
+    def mark_volume(self, volume_id: str, marks: Mapping[str, str]) -> None:
+        """Add to the volume's metadata."""
+        self._api.post(f"/volumes/{volume_id}/metadata", {"metadata": dict(marks)})
+
+    def delete_volume(self, volume_id: str) -> None:
+        self._api.delete(f"/volumes/{volume_id}")
+
+    def restore(self, backup_id: str, volume_id: str) -> None:
+        """Begin to write a backup (with its chain) into a volume that is available."""
+        self._api.post(f"/backups/{backup_id}/restore", {"restore": {"volume_id": volume_id}})
+
     def export(self, backup_id: str) -> BackupRecord:
         """What another Cinder needs to know about the backup."""
         found = self._api.get(f"/backups/{backup_id}/export_record")["backup-record"]

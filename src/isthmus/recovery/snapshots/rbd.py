@@ -205,6 +205,27 @@ class RbdSnapshots:
         self._images, self._io, self._rados = {}, None, None
 
 
+def volume_digest(cluster: Cluster, volume: Volume) -> str:
+    """The tree hash of a volume that nobody writes to; to hold a restored one against a checkpoint.
+
+    Raises SnapshotError when it cannot be read.
+    """
+    where = f"image volume-{volume.stored_as} in pool {cluster.pool}"
+    rados, rbd = _library("rados"), _library("rbd")
+    options = {"keyring": cluster.keyring} if cluster.keyring else {}
+    try:
+        with (
+            rados.Rados(conffile=cluster.conf, rados_id=cluster.user, conf=options) as connection,
+            connection.open_ioctx(cluster.pool) as io,
+            rbd.Image(io, f"volume-{volume.stored_as}", read_only=True) as image,
+        ):
+            return digest(image)
+    except (rados.Error, rbd.Error) as error:
+        raise adoption.SnapshotError(
+            "a volume cannot be read", where=where, cause=" ".join(str(error).split())
+        ) from error
+
+
 def digest(image: Any) -> str:
     """The tree hash of an open image or snapshot; reads what is allocated and nothing else."""
     size = image.size()

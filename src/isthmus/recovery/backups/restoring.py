@@ -1,0 +1,180 @@
+"""Volumes from backups in the site that takes over: imported, restored, and held against their hashes.
+
+It exists so that a restore never relies on what the lost site would have to say: records come from
+manifests, parents before increments, and a volume is handed on only when its content is the frozen
+one. Cinder accepts an increment whose parent it does not know, and fails in the restore without a
+reason; that is refused here beforehand.
+
+Everything looks before it makes, by name and mark, so that it can be repeated after a crash.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from isthmus import errors
+from isthmus.recovery import waiting
+from isthmus.recovery.checkpoints import BackupRecord, VolumeBackup
+from isthmus.recovery.cinder import Cinder, Volume, decoded
+from isthmus.sites import fanout
+
+OPERATION = "isthmus_operation"
+SOURCE = "isthmus_source_volume"
+STATE = "isthmus_restore"
+WHOLE = "whole"
+WITHIN_S = 6 * 3600.0
+IMPORT_WITHIN_S = 120.0
+AT_ONCE = 4
+
+
+class RestoreError(errors.IsthmusError):
+    """Volumes could not be restored; the backups were not changed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """One volume to make: `name` and `volume_type` as the plan says (None: the default)."""
+
+    backup: VolumeBackup
+    name: str
+    volume_type: str | None = None
+    zone: str | None = None
+
+
+def import_records(cinder: Cinder, records: Sequence[BackupRecord]) -> tuple[str, ...]:
+    """Make the backups known here; `records` with parents first. IDs in that order.
+
+    Raises RestoreError for a record whose parent is neither known here nor before it: Cinder would
+    accept it, and fail later.
+    """
+    known: list[str] = []
+    for record in records:
+        told = decoded(record)
+        parent = told.get("parent_id")
+        if parent and parent not in known and cinder.backup(parent) is None:
+            raise RestoreError(
+                "a backup is not imported: its parent is missing",
+                where=f"backup {told['id']}, site {cinder.region}",
+                cause=f"it is incremental to {parent}, of which there is no record",
+                unchanged="nothing was restored",
+            )
+        _import(cinder, record, str(told["id"]))
+        known.append(str(told["id"]))
+    return tuple(known)
+
+
+def _import(cinder: Cinder, record: BackupRecord, backup_id: str) -> None:
+    found = cinder.backup(backup_id)
+    if found is not None and "error" in found.status:
+        # An import that failed leaves a record without data; deleting it deletes nothing else.
+        cinder.delete_backup(backup_id)
+        found = None
+    if found is None:
+        cinder.import_record(record)
+
+    def look() -> bool | None:
+        now = cinder.backup(backup_id)
+        if now is not None and "error" in now.status:
+            raise RestoreError(
+                "a backup could not be imported",
+                where=f"backup {backup_id}, site {cinder.region}",
+                cause=now.fail_reason or f"its status is {now.status}",
+            )
+        return True if now is not None and now.status in ("available", "restoring") else None
+
+    where = f"backup {backup_id}, site {cinder.region}"
+    waiting.until(look, within_s=IMPORT_WITHIN_S, every_s=0.2, what="its import", where=where)
+
+
+def restore(
+    cinder: Cinder,
+    targets: Sequence[Target],
+    *,
+    operation_id: str,
+    digest_of: Callable[[Volume], str] | None = None,
+    at_once: int = AT_ONCE,
+    within_s: float = WITHIN_S,
+) -> Mapping[str, str]:
+    """New volumes by source volume. Raises RestoreError that names every failure.
+
+    `digest_of` reads a volume's tree hash; a volume whose hash is not that of the checkpoint is an
+    error, and stays for whoever wants to know why. `within_s` counts for each volume.
+    """
+    results = fanout.ask_all(
+        {
+            each.backup.volume_id: _restorer(cinder, each, operation_id, digest_of, within_s)
+            for each in targets
+        },
+        timeout=within_s,
+        grace=30.0,
+        at_once=at_once,
+    )
+    failed = {volume: result.error for volume, result in results.items() if not result.ok}
+    if failed:
+        raise RestoreError(
+            "not all volumes were restored",
+            where=f"operation {operation_id}, site {cinder.region}",
+            cause="; ".join(f"volume {volume}: {cause}" for volume, cause in failed.items()),
+            unchanged="no server was started from them; the backups are as they were",
+        )
+    return {volume: str(result.value) for volume, result in results.items()}
+
+
+def _restorer(
+    cinder: Cinder,
+    target: Target,
+    operation_id: str,
+    digest_of: Callable[[Volume], str] | None,
+    within_s: float,
+) -> Callable[[], str]:
+    return lambda: _restored(cinder, target, operation_id, digest_of, within_s)
+
+
+def _restored(
+    cinder: Cinder,
+    target: Target,
+    operation_id: str,
+    digest_of: Callable[[Volume], str] | None,
+    within_s: float,
+) -> str:
+    """One volume. It is marked when it is whole, because Cinder calls an empty volume and a restored
+    one both available."""
+    backup = target.backup
+    marks = {OPERATION: operation_id, SOURCE: backup.volume_id}
+    volume_id = cinder.marked_volume(marks) or cinder.create_volume(
+        name=target.name,
+        size_gib=backup.size_gib,
+        volume_type=target.volume_type,
+        zone=target.zone,
+        metadata=marks,
+    )
+    where = f"volume {volume_id}, site {cinder.region}"
+    _available(cinder, volume_id, within_s, where)
+    if cinder.volume_metadata(volume_id).get(STATE) != WHOLE:
+        cinder.restore(backup.backup_id, volume_id)
+        _available(cinder, volume_id, within_s, where)
+        cinder.mark_volume(volume_id, {STATE: WHOLE})
+    if backup.digest is not None and digest_of is not None:
+        found = digest_of(cinder.volume(volume_id))
+        if found != backup.digest:
+            raise RestoreError(
+                "a restored volume is not what was frozen",
+                where=where,
+                cause=f"its hash is {found}, that of the checkpoint {backup.digest}",
+                unchanged="no server was started from it",
+                next_command="use an older checkpoint: isthmus checkpoint list",
+            )
+    return volume_id
+
+
+def _available(cinder: Cinder, volume_id: str, within_s: float, where: str) -> None:
+    def look() -> bool | None:
+        found = cinder.volume(volume_id)
+        if "error" in found.status:
+            raise RestoreError(
+                "a volume could not be restored", where=where, cause=f"its status is {found.status}"
+            )
+        return True if found.status == "available" else None
+
+    waiting.until(look, within_s=within_s, every_s=0.5, what="it to be available", where=where)
