@@ -26,6 +26,7 @@ WHOLE = "whole"
 WITHIN_S = 6 * 3600.0
 IMPORT_WITHIN_S = 120.0
 AT_ONCE = 4
+EVERY_S = 0.5
 
 
 class RestoreError(errors.IsthmusError):
@@ -84,7 +85,7 @@ def _import(cinder: Cinder, record: BackupRecord, backup_id: str) -> None:
         return True if now is not None and now.status in ("available", "restoring") else None
 
     where = f"backup {backup_id}, site {cinder.region}"
-    waiting.until(look, within_s=IMPORT_WITHIN_S, every_s=0.2, what="its import", where=where)
+    waiting.until(look, within_s=IMPORT_WITHIN_S, every_s=EVERY_S, what="its import", where=where)
 
 
 def restore(
@@ -177,4 +178,4 @@ def _available(cinder: Cinder, volume_id: str, within_s: float, where: str) -> N
             )
         return True if found.status == "available" else None
 
-    waiting.until(look, within_s=within_s, every_s=0.5, what="it to be available", where=where)
+    waiting.until(look, within_s=within_s, every_s=EVERY_S, what="it to be available", where=where)

@@ -16,6 +16,7 @@ from isthmus.sites import fanout
 
 WITHIN_S = 120.0
 """Adoption takes 0.3 s alone and 0.9 s for five; a cinder-volume that starts up needs a minute."""
+EVERY_S = 0.2
 
 
 class SnapshotError(errors.IsthmusError):
@@ -43,7 +44,7 @@ def available(cinder: Cinder, snapshot_id: str, within_s: float = WITHIN_S) -> S
 
     where = f"snapshot {snapshot_id}, site {cinder.region}"
     return waiting.until(
-        look, within_s=within_s, every_s=0.2, what="it to be available", where=where
+        look, within_s=within_s, every_s=EVERY_S, what="it to be available", where=where
     )
 
 
@@ -55,7 +56,7 @@ def remove(cinder: Cinder, volume_id: str, round_id: str, within_s: float = WITH
     waiting.until(
         lambda: True if not of_round(cinder, volume_id, round_id) else None,
         within_s=within_s,
-        every_s=0.2,
+        every_s=EVERY_S,
         what="its snapshots to be deleted",
         where=f"volume {volume_id}, site {cinder.region}",
     )

@@ -1,0 +1,260 @@
+"""Snapshots, backups and restores over many requests, interrupted and repeated, lose and double nothing."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+from loopback_cinder import Model, serving
+
+from isthmus.recovery.backups import restoring, running
+from isthmus.recovery.backups.restoring import RestoreError, Target
+from isthmus.recovery.backups.running import BackupError, Order, Source
+from isthmus.recovery.checkpoints import VolumeBackup
+from isthmus.recovery.cinder import Cinder, Volume
+from isthmus.recovery.metadata.definitions import VolumeDefinition
+from isthmus.recovery.rest import CloudError
+from isthmus.recovery.snapshots import adoption, naming
+from isthmus.recovery.snapshots.adoption import SnapshotError
+from isthmus.recovery.snapshots.cinder import CinderSnapshots
+
+VOLUMES = ("v1", "v2", "v3")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is done at the second look."""
+    for module in (running, restoring, adoption):
+        monkeypatch.setattr(module, "EVERY_S", 0.01)
+
+
+@pytest.fixture
+def model() -> Model:
+    model = Model()
+    for volume in VOLUMES:
+        model.volume(volume, f"{volume} at first")
+    return model
+
+
+@pytest.fixture
+def cinder(model: Model) -> Iterator[Cinder]:
+    with serving(model) as found:
+        yield found
+
+
+Chains = dict[str, dict[str, tuple[str, ...]]]
+
+
+def snapshots_of(cinder: Cinder, round_id: str) -> dict[str, str]:
+    driver = CinderSnapshots(cinder, VOLUMES, round_id=round_id, group_id="group")
+    driver.prepare()
+    driver.take(10.0)
+    return dict(driver.adopt())
+
+
+def back_up(
+    cinder: Cinder, checkpoint: str, snapshots: dict[str, str], chains: Chains
+) -> tuple[VolumeBackup, ...]:
+    sources = [
+        Source(
+            volume=VolumeDefinition(id=volume, name=volume, device="/dev/vda", size_gib=1),
+            server_id="server",
+            snapshot_id=snapshots[volume],
+            chains=chains.get(volume, {}),
+        )
+        for volume in VOLUMES
+    ]
+    order = Order(checkpoint_id=checkpoint, group_id="group", full_every=3, within_s=20)
+    made = running.run(cinder, order, sources, stored=lambda container, prefix: 7)
+    for each in made:
+        chains.setdefault(each.volume_id, {})[each.backup_id] = each.chain
+    return made
+
+
+def test_checkpoints_grow_chains_and_begin_new_ones(cinder: Cinder, model: Model) -> None:
+    chains: Chains = {}
+    lengths = []
+    for n in range(5):
+        made = back_up(cinder, f"c{n}", snapshots_of(cinder, f"r{n}"), chains)
+        lengths.append({len(each.chain) for each in made})
+        for each in made:
+            assert model.backups[each.backup_id]["parent_id"] == each.parent_id
+    assert lengths == [{1}, {2}, {3}, {1}, {2}]
+
+
+def test_a_run_that_is_repeated_makes_nothing_twice(cinder: Cinder, model: Model) -> None:
+    chains: Chains = {}
+    snapshots = snapshots_of(cinder, "r")
+    first = back_up(cinder, "c", snapshots, {})
+    again = back_up(cinder, "c", snapshots, chains)
+    assert again == first
+    assert len(model.backups) == 3
+    assert snapshots_of(cinder, "other") != snapshots
+    driver = CinderSnapshots(cinder, VOLUMES, round_id="r", group_id="group")
+    assert dict(driver.adopt()) == snapshots
+
+
+@pytest.mark.parametrize("dies_at", range(0, 17, 4))
+def test_a_run_that_dies_at_any_request_is_completed_by_the_next(
+    cinder: Cinder, model: Model, dies_at: int
+) -> None:
+    chains: Chains = {}
+    back_up(cinder, "c0", snapshots_of(cinder, "r0"), chains)
+    snapshots = snapshots_of(cinder, "r1")
+    count = len(model.requests)
+    model.fail = lambda method, path: len(model.requests) > count + dies_at
+    with pytest.raises(BackupError, match="500"):
+        back_up(cinder, "c1", snapshots, chains)
+    model.fail = lambda method, path: False
+    made = back_up(cinder, "c1", snapshots, chains)
+    assert {len(each.chain) for each in made} == {2}
+    assert len(model.backups) == 6
+
+
+def test_a_backup_of_somebody_else_makes_ours_full(cinder: Cinder, model: Model) -> None:
+    chains: Chains = {}
+    back_up(cinder, "c0", snapshots_of(cinder, "r0"), chains)
+    theirs = cinder.create_snapshot("v1", "theirs", {})
+    cinder.create_backup(
+        volume_id="v1",
+        snapshot_id=theirs.id,
+        name="theirs",
+        incremental=False,
+        container=None,
+        metadata={},
+    )
+    with pytest.raises(BackupError, match="under way"):
+        back_up(cinder, "c1", snapshots_of(cinder, "r1"), chains)
+    for each in list(model.backups):
+        cinder.backup(each)
+    made = {
+        each.volume_id: each for each in back_up(cinder, "c1", snapshots_of(cinder, "r2"), chains)
+    }
+    assert {volume: len(each.chain) for volume, each in made.items()} == {
+        "v1": 1,
+        "v2": 2,
+        "v3": 2,
+    }
+
+
+def test_a_backup_on_another_parent_than_was_proved_is_deleted(
+    cinder: Cinder, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chains: Chains = {}
+    back_up(cinder, "c0", snapshots_of(cinder, "r0"), chains)
+    right = Model._parent
+    monkeypatch.setattr(Model, "_parent", lambda *args: None)
+    with pytest.raises(BackupError, match="another parent"):
+        back_up(cinder, "c1", snapshots_of(cinder, "r1"), chains)
+    assert len(model.backups) == 3
+    monkeypatch.setattr(Model, "_parent", right)
+    assert {
+        len(each.chain) for each in back_up(cinder, "c1", snapshots_of(cinder, "r2"), chains)
+    } == {2}
+
+
+def test_the_quota_is_looked_at_before_anybody_is_frozen(cinder: Cinder, model: Model) -> None:
+    model.limits["snapshots"] = 2
+    driver = CinderSnapshots(cinder, VOLUMES, round_id="r", group_id="group")
+    with pytest.raises(SnapshotError, match="snapshots: 0 of 2 used, 3 more needed"):
+        driver.prepare()
+    assert model.snapshots == {}
+
+
+def test_a_void_round_leaves_no_snapshot(cinder: Cinder, model: Model) -> None:
+    snapshots_of(cinder, "kept")
+    snapshots_of(cinder, "void")
+    driver = CinderSnapshots(cinder, VOLUMES, round_id="void", group_id="group")
+    driver.discard()
+    driver.discard()
+    assert {each["metadata"][naming.ROUND] for each in model.snapshots.values()} == {"kept"}
+
+
+def restored(
+    cinder: Cinder, backups: tuple[VolumeBackup, ...], operation: str = "op"
+) -> dict[str, str]:
+    targets = [Target(backup=each, name=f"new-{each.volume_id}") for each in backups]
+    found = restoring.restore(cinder, targets, operation_id=operation, digest_of=None, within_s=20)
+    return dict(found)
+
+
+@pytest.fixture
+def two_checkpoints(
+    cinder: Cinder, model: Model
+) -> tuple[tuple[VolumeBackup, ...], tuple[VolumeBackup, ...]]:
+    chains: Chains = {}
+    first = back_up(cinder, "c0", snapshots_of(cinder, "r0"), chains)
+    for volume in VOLUMES:
+        model.volumes[volume]["content"] = f"{volume} at last"
+    return first, back_up(cinder, "c1", snapshots_of(cinder, "r1"), chains)
+
+
+Both = tuple[tuple[VolumeBackup, ...], tuple[VolumeBackup, ...]]
+
+
+def test_another_site_that_knows_nothing_restores_from_the_records(two_checkpoints: Both) -> None:
+    first, last = two_checkpoints
+    records = [each.record for each in (*first, *last)]
+    lyon = Model()
+    with serving(lyon) as there:
+        known = restoring.import_records(there, records)
+        assert restoring.import_records(there, records) == known
+        made = restored(there, last)
+        assert restored(there, last) == made
+        assert len(lyon.volumes) == 3
+        content = {source: lyon.volumes[volume]["content"] for source, volume in made.items()}
+    assert content == {volume: f"{volume} at last" for volume in VOLUMES}
+
+
+def test_an_increment_without_its_parent_is_refused_before_cinder_fails(
+    two_checkpoints: Both,
+) -> None:
+    _, last = two_checkpoints
+    lyon = Model()
+    with serving(lyon) as there, pytest.raises(RestoreError, match="its parent is missing"):
+        restoring.import_records(there, [each.record for each in last])
+    assert lyon.backups == {}
+
+
+def test_a_volume_that_is_not_what_was_frozen_is_refused(two_checkpoints: Both) -> None:
+    first, _ = two_checkpoints
+    lyon = Model()
+
+    def digest_of(volume: Volume) -> str:
+        return f"hash of {lyon.volumes[volume.id]['content']}"
+
+    expected = [
+        dataclasses.replace(each, digest=f"hash of {each.volume_id} at first") for each in first
+    ]
+    with serving(lyon) as there:
+        restoring.import_records(there, [each.record for each in first])
+        targets = [Target(backup=each, name="new") for each in expected]
+        assert len(restoring.restore(there, targets, operation_id="op", digest_of=digest_of)) == 3
+        wrong = [Target(backup=dataclasses.replace(expected[0], digest="hash of x"), name="new")]
+        with pytest.raises(RestoreError, match="not what was frozen"):
+            restoring.restore(there, wrong, operation_id="other", digest_of=digest_of)
+
+
+def test_a_restore_that_died_before_its_end_is_begun_again(two_checkpoints: Both) -> None:
+    first, _ = two_checkpoints
+    lyon = Model()
+    with serving(lyon) as there:
+        restoring.import_records(there, [each.record for each in first])
+        for count in range(1, 12, 2):
+            seen = len(lyon.requests)
+            lyon.fail = lambda method, path, stop=seen + count: len(lyon.requests) > stop
+            with pytest.raises(RestoreError):
+                restored(there, first)
+        lyon.fail = lambda method, path: False
+        made = restored(there, first)
+        assert len(lyon.volumes) == 3
+        assert {lyon.volumes[each]["content"] for each in made.values()} == {
+            f"{volume} at first" for volume in VOLUMES
+        }
+
+
+def test_what_a_cloud_refuses_is_said_in_its_words(cinder: Cinder, model: Model) -> None:
+    with pytest.raises(CloudError, match="could not be found") as caught:
+        cinder.volume("nobody")
+    assert caught.value.status == 404
+    assert cinder.backup("nobody") is None
+    cinder.delete_snapshot("nobody")
