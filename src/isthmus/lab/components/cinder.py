@@ -26,6 +26,7 @@ SCHEDULER, VOLUME, BACKUP = "cinder-scheduler", "cinder-volume", "cinder-backup"
 
 # A service that reports every ten seconds and has been silent for three times that does not work.
 _FRESH_SECONDS = 30
+_INITIALIZED = "Driver initialization completed successfully"
 _ROW = (
     "SELECT updated_at >= UTC_TIMESTAMP() - INTERVAL %s SECOND AS fresh FROM cinder.services"
     " WHERE `binary` = %s AND deleted = 0 ORDER BY updated_at DESC LIMIT 1"
@@ -60,12 +61,17 @@ class CinderService(Component):
     """Scheduler, volume or backup service, by its name."""
 
     def needs(self, context: Context) -> list[str]:
-        first = [f"{context.site.name}/{ceph.NAME}"] if context.name != SCHEDULER else []
-        return [*_needs(context), *first]
+        needed = [] if context.name == SCHEDULER else [f"{context.site.name}/{ceph.NAME}"]
+        if context.name == BACKUP:
+            # It asks the store once what it can, when it starts, and goes on without an answer.
+            needed += [f"{site.name}/{swift.NAME}" for site in swift.sites(context.environment)]
+        return [*_needs(context), *needed]
 
     def start(self, context: Context) -> None:
         path = configure(context)
         began = mariadb_now(context)
+        log = context.home.log(f"{context.unit}-service")
+        told = log.stat().st_size if log.exists() else 0
         argv = [script(context.name), "--config-file", str(path)]
         if context.name != SCHEDULER:
             # Among others os-brick looks for the key of Ceph in this one place, whatever is configured.
@@ -75,7 +81,7 @@ class CinderService(Component):
         daemon = context.spawn(argv, env=debian_modules.environment(context.home))
         context.wait(
             daemon,
-            lambda: _silent(context, since=began),
+            lambda: _silent(context, since=began) or _uninitialized(context, log, told),
             deadline=LONG_START_DEADLINE,
             interval=0.5,
         )
@@ -144,6 +150,15 @@ def _silent(context: Context, *, since: str | None = None) -> str | None:
         values[0] = since
     rows = mariadb.query(database, query, tuple(values))
     return None if rows and rows[0]["fresh"] else "it has not reported to Cinder's database"
+
+
+def _uninitialized(context: Context, log: Path, told: int) -> str | None:
+    """None once the volume service has found its Ceph: it reports before that. Only its log tells."""
+    if context.name != VOLUME:
+        return None
+    with log.open(errors="replace") as stream:
+        stream.seek(told)
+        return None if _INITIALIZED in stream.read() else "it has not found its storage"
 
 
 def _paste() -> Path:

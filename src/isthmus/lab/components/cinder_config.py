@@ -123,6 +123,7 @@ def _backup(store: str) -> service_config.Section:
         "backup_swift_retry_backoff": 2,
         "backup_swift_enable_progress_timer": "false",
         "backup_compression_algorithm": "zstd",
+        "backup_driver_init_check_interval": 5,
         "backup_workers": 1,
         "backup_max_operations": 6,
         # Backups are made of snapshots through a volume that the service makes of them.

@@ -50,7 +50,8 @@ class Nova(Component):
             [script("gunicorn")],
             env={
                 "OS_NOVA_CONFIG_DIR": str(path.parent),
-                "OS_NOVA_CONFIG_FILES": path.name,
+                # The first one is taken for the pipeline, whatever the second one says.
+                "OS_NOVA_CONFIG_FILES": f"api-paste.ini;{path.name}",
                 **debian_modules.environment(context.home),
             },
         )
@@ -66,8 +67,9 @@ class NovaService(Component):
     """Conductor or scheduler, by its name."""
 
     def needs(self, context: Context) -> list[str]:
-        # Both end at once when they cannot log in, which they do through the front.
-        return [*_needs(context), f"{context.site.name}/haproxy"]
+        # Both end at once when they cannot log in, which they do through the front, or do not find Placement.
+        needed = (placement.NAME, "haproxy")
+        return [*_needs(context), *(f"{context.site.name}/{name}" for name in needed)]
 
     def start(self, context: Context) -> None:
         host = context.site.name
@@ -137,12 +139,15 @@ def configure(context: Context, *, host: str, address: str) -> Path:
     paste = context.write("api-paste.ini", nova_config.pipeline(_paste().read_text(), quiesce=ours))
     path = folder / "nova.conf"
     where, password = local_db.address(site), secret("nova-database")
+    on_host = context.name in {f"{name}-{PART}" for name in site.hosts}
     told = nova_config.Compute(
         site=site,
         host=host,
         address=address,
-        database=service_config.database(NAME, password, where),
-        api_database=service_config.database(NAME, password, where, schema="nova_api"),
+        database=None if on_host else service_config.database(NAME, password, where),
+        api_database=None
+        if on_host
+        else service_config.database(NAME, password, where, schema="nova_api"),
         transport=rabbitmq.url(context.of(site, rabbitmq.NAME)),
         password=secret(NAME),
         memcached=memcached.endpoint(context),

@@ -29,8 +29,9 @@ class Compute:
     site: SiteSpec
     host: str
     address: str
-    database: str
-    api_database: str
+    # None on a compute host, which must not have them: it would look into all cells and fail.
+    database: str | None
+    api_database: str | None
     transport: str
     password: str
     memcached: str
@@ -51,8 +52,7 @@ def conf(told: Compute) -> str:
             "DEFAULT": _default(told),
             "api": {"auth_strategy": "keystone"},
             "wsgi": {"api_paste_config": told.paste},
-            "api_database": {"connection": told.api_database, "max_pool_size": 5},
-            "database": {"connection": told.database, "max_pool_size": 5},
+            **_databases(told),
             "glance": {**own, "api_servers": f"http://{site.front}:{config.IMAGE_PORT}"},
             "cinder": {
                 **service_config.account(site, "nova", told.password),
@@ -74,10 +74,7 @@ def conf(told: Compute) -> str:
                 "rbd_user": CLIENT,
                 "rbd_secret_uuid": told.secret_uuid,
             },
-            "os_vif_ovs": {
-                "ovsdb_connection": "unix:/run/openvswitch/db.sock",
-                "ovsdb_interface": "native",
-            },
+            "os_vif_ovs": {"ovsdb_connection": "unix:/run/openvswitch/db.sock"},
             "oslo_concurrency": {"lock_path": f"{told.directory}/lock"},
             "oslo_messaging_notifications": {"driver": "noop"},
             "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
@@ -88,6 +85,11 @@ def conf(told: Compute) -> str:
             **service_config.helpers(told.privsep_helper, told.path, PRIVSEP),
         }
     )
+
+
+def _databases(told: Compute) -> dict[str, Section]:
+    named = {"api_database": told.api_database, "database": told.database}
+    return {name: {"connection": url, "max_pool_size": 5} for name, url in named.items() if url}
 
 
 def _default(told: Compute) -> Section:
