@@ -98,8 +98,7 @@ class Agent:
         self._server.should_exit = True
         self._thread.join(STARTED_SECONDS)
         self.agent._tidier.stop()
-        for ending in self.agent._endings:
-            ending()
+        self.agent.freezing.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from isthmus import errors
 from isthmus.agent import looping
 from isthmus.agent.host import config, fdb, plugging, ports, switch
+from isthmus.agent.host.freezing import service
 from isthmus.sites import signing
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,14 @@ _STOP_SECONDS = 5.0
 
 
 class HostAgent:
-    """What the routes of this agent share; `isthmus.agent.host.holding` gets it too."""
+    """What the routes of this agent share; `isthmus.agent.host.holding` gets it too.
 
-    def __init__(self, settings: config.Settings) -> None:
+    `freezing`: the guards of guests, if they were started already.
+    """
+
+    def __init__(self, settings: config.Settings, freezing: service.Freezing | None = None) -> None:
         self.settings = settings
+        self.freezing = freezing or service.Freezing(settings)
         self.switch = switch.Switch(settings)
         self.name = signing.host_name(settings.site, settings.host)
         self.gate = signing.Gate(signing.load_secret(settings.secret_file), self.name)
@@ -32,20 +36,14 @@ class HostAgent:
             self.switch, settings.state / "probes", settings.probe_seconds
         )
         self._tidier = _Tidier(self.probes)
-        self._endings: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Begin to take away what has expired; first what an earlier life left."""
         self._tidier.start()
 
-    def at_end(self, ending: Callable[[], None]) -> None:
-        """Have something done when the agent ends."""
-        self._endings.append(ending)
-
     def stop(self) -> None:
-        """Take all probes away."""
-        for ending in self._endings:
-            ending()
+        """Take all probes away; dead-men stay armed."""
+        self.freezing.stop()
         self._tidier.stop()
         self._tidier.join(_STOP_SECONDS)
         try:

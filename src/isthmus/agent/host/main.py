@@ -5,10 +5,9 @@ import signal
 import socket
 from pathlib import Path
 
-import uvicorn
-
 from isthmus import errors
-from isthmus.agent.host import app, config, core
+from isthmus.agent.host import config
+from isthmus.agent.host.freezing import service
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +17,16 @@ _GRACE_SECONDS = 5
 
 def run(path: Path) -> int:
     """Read the configuration and serve; raises `errors.IsthmusError` if it cannot start."""
-    agent = core.HostAgent(config.load(path))
+    settings = config.load(path)
+    # Before all else: loading a web server takes a second on a busy host, in which a guest that an
+    # earlier life has left frozen would wait.
+    freezing = service.Freezing(settings)
+    freezing.start()
+    import uvicorn
+
+    from isthmus.agent.host import app, core
+
+    agent = core.HostAgent(settings, freezing)
     sockets = [listen(host, port) for host, port in agent.settings.addresses]
     logging.getLogger("uvicorn.access").disabled = True
     server = uvicorn.Server(

@@ -8,6 +8,7 @@ dead by then: controller, message bus, nova-compute, API, libvirtd, this agent.
 The parts and who knows whom::
 
     routes        HTTP: arm, freeze, thaw, disarm, tell
+    service       what the agent starts before all else
     └─ rounds     carries the orders out; takes over what an earlier life of the agent left
        ├─ guarding    the guard: one thread for each armed guest, in the agent and in the watchdog
        │  └─ deciding     what a guard does next, and why an order is refused (pure)

@@ -11,12 +11,10 @@ from typing import Annotated, Any
 import fastapi
 import pydantic
 
-from isthmus.agent import looping
 from isthmus.agent.host import core
-from isthmus.agent.host.freezing import entries, ledger, rounds
+from isthmus.agent.host.freezing import entries, rounds
 
 _STRICT = pydantic.ConfigDict(extra="forbid", frozen=True)
-_TIDY_SECONDS = 2.0
 Name = Annotated[str, pydantic.Field(pattern=f"^{entries.NAME.pattern}$")]
 
 
@@ -48,41 +46,10 @@ class Choice(pydantic.BaseModel):
     domains: tuple[Name, ...] | None = None
 
 
-class _Tidier(looping.Loop):
-    def __init__(self, freezes: rounds.Rounds) -> None:
-        super().__init__("freezes", _TIDY_SECONDS)
-        self._freezes = freezes
-
-    def tick(self) -> None:
-        self._freezes.tidy()
-
-
-class Freezing:
-    """What the host agent starts and stops."""
-
-    def __init__(self, agent: core.HostAgent) -> None:
-        settings = agent.settings.freezing
-        access = rounds.Access(libvirt=settings.libvirt, sockets=settings.sockets)
-        book = ledger.Ledger(agent.settings.state / "freezes")
-        self.rounds = rounds.Rounds(book, access, longest_seconds=settings.longest_seconds)
-        self._tidier = _Tidier(self.rounds)
-
-    def start(self) -> None:
-        """Guards first: whoever was armed in an earlier life waits for them."""
-        self.rounds.adopt()
-        self._tidier.start()
-
-    def stop(self) -> None:
-        self._tidier.stop()
-        self.rounds.stop()
-
-
 def router(agent: core.HostAgent) -> fastapi.APIRouter:
     """The routes, for `isthmus.agent.host.app`; what was armed before is guarded from now on."""
-    freezing = Freezing(agent)
-    freezing.start()
-    agent.at_end(freezing.stop)
-    freezes = freezing.rounds
+    agent.freezing.start()
+    freezes = agent.freezing.rounds
     routes = fastapi.APIRouter()
 
     @routes.get("/freezes")
