@@ -51,11 +51,12 @@ def _library() -> Any:
 
 
 def _transport(url: str, kind: str) -> Any:
-    """A transport of its own configuration: the global one belongs to whole OpenStack services."""
+    """A transport with the library's defaults. They are set in its global configuration, because the
+    library registers some of its options nowhere else."""
     from oslo_config import cfg
 
     oslo_messaging = _library()
-    conf = cfg.ConfigOpts()
+    conf = cfg.CONF
     conf([], project="isthmus", default_config_files=[], default_config_dirs=[])
     oslo_messaging.set_transport_defaults(EXCHANGE)
     if kind == "rpc":
