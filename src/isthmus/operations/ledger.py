@@ -53,7 +53,8 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """How far one step is. `seconds`: of the last try. `error`: why it failed, in one sentence."""
+    """How far one step is. `seconds`: of the last try. `error`: why it failed, in one sentence.
+    `memory`: what it has to know when it is begun again."""
 
     part: Part
     name: str
@@ -65,6 +66,7 @@ class StepRecord:
     result: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     error: str | None = None
     progress: Progress | None = None
+    memory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:

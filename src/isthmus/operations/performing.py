@@ -20,6 +20,7 @@ from isthmus.operations.leases import FencedError
 from isthmus.operations.ledger import Ledger, Part, Progress, State, StepRecord
 from isthmus.operations.recipes import Action, Recipes, Result, Run
 from isthmus.operations.values import Operation, PlannedStep
+from isthmus.store import databases
 
 LOG = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Performer:
             state=State.RUNNING,
             attempts=known.attempts if known else 0,
             began_at=known.began_at if known else time.time(),
+            memory=known.memory if known else {},
         )
         if step.name in self.operation.skipped:
             self._ended(record, State.SKIPPED)
@@ -70,28 +72,29 @@ class Performer:
                 raise StoppingError(step.name)
             record = dataclasses.replace(record, attempts=record.attempts + 1)
             self.ledger.put(record)
+            run = _Run(self, self._held, step, record)
             try:
-                result = self._once(step, record)
+                result = self._once(step, run)
             except (FencedError, StoppingError):
                 raise
             except TEMPORARY as error:
                 if attempt == step.attempts:
-                    raise self._failed(record, error) from None
+                    raise self._failed(run.record, error) from None
                 LOG.warning("%s: %s; it is tried again", step.name, error)
+                record = run.record
                 self.wait(step.delay_s)
             except errors.IsthmusError as error:
-                raise self._failed(record, error) from None
+                raise self._failed(run.record, error) from None
             except Exception as error:
                 LOG.exception("%s: an error in the step itself", step.name)
-                raise self._failed(record, error) from None
+                raise self._failed(run.record, error) from None
             else:
-                self._ended(record, State.DONE, result=result)
+                self._ended(run.record, State.DONE, result=result)
                 return result
         raise AssertionError("the last try returns or raises")
 
-    def _once(self, step: PlannedStep, record: StepRecord) -> Result:
+    def _once(self, step: PlannedStep, run: _Run) -> Result:
         action = self._action(step)
-        run = _Run(self, self._held, step, record)
         found = action.look(run)
         if found is not None:
             return found
@@ -132,7 +135,7 @@ class _Run:
     def __init__(
         self, performer: Performer, held: Held, step: PlannedStep, record: StepRecord
     ) -> None:
-        self._performer, self._held, self._step, self._record = performer, held, step, record
+        self._performer, self._held, self._step, self.record = performer, held, step, record
         self._told = 0.0
 
     @property
@@ -184,7 +187,19 @@ class _Run:
             return
         self._told = now
         told = Progress(done=done, total=total, words=words)
-        self.ledger.put(dataclasses.replace(self._record, progress=told))
+        self.record = dataclasses.replace(self.record, progress=told)
+        self.ledger.put(self.record)
+
+    def remember(self, document: Mapping[str, Any]) -> None:
+        self.record = dataclasses.replace(self.record, memory=dict(document))
+        self.ledger.put(self.record)
+
+    def remembered(self) -> Mapping[str, Any]:
+        return self.record.memory
+
+    @property
+    def database(self) -> databases.Database:
+        return self._held.database
 
     def wait(self, seconds: float) -> None:
         self._performer.wait(seconds)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from isthmus.operations.kinds import Kind
 from isthmus.operations.values import Operation, Plan
+from isthmus.store import databases
 
 Result = Mapping[str, Any]
 """What a step leaves to those after it: JSON, and no secret, since it is kept and shown."""
@@ -69,6 +70,17 @@ class Run(Protocol):
         That it may exist is written down before it is looked for, so that it is taken away again
         whatever happens.
         """
+
+    def remember(self, document: Mapping[str, Any]) -> None:
+        """Keep a document with the step, on disk when this returns: for what must be known when the
+        step is begun again."""
+
+    def remembered(self) -> Mapping[str, Any]:
+        """What was kept last, by this try or one before; empty at first."""
+
+    @property
+    def database(self) -> databases.Database:
+        """The site's database behind the fence of the lease."""
 
     def progress(self, done: float, total: float, words: str = "") -> None:
         """How far the step is; shown to people, never needed to resume."""

@@ -6,7 +6,6 @@ carries another mark is never touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from isthmus.operations.recipes import Run, Thing
@@ -15,6 +14,7 @@ from isthmus.recovery.backups import restoring
 from isthmus.recovery.flows.bringing import MARK, NETWORK, PORT, SERVER, VOLUME, named
 from isthmus.recovery.flows.means import Means
 from isthmus.recovery.metadata.reading import Clients
+from isthmus.recovery.rest import Api
 
 GONE_S = 300.0
 
@@ -29,10 +29,12 @@ class _Remover:
         group = self.means.declared.group(run.operation.group_id)
         return self.means.clients(self.means.target_project(group))
 
-    def until_gone(self, look: Callable[[], Any], thing: Thing) -> None:
+    def delete(self, api: Api, path: str, noun: str, thing: Thing) -> None:
+        """Delete, and wait until it is seen to be gone: what it stands on cannot go before."""
+        api.delete(path)
         where = f"{thing.kind} {thing.name}, site {thing.site}"
         waiting.until(
-            lambda: True if look() is None else None,
+            lambda: True if api.find(path, noun) is None else None,
             within_s=GONE_S,
             every_s=0.5,
             what="it to be gone",
@@ -51,9 +53,7 @@ class Servers(_Remover):
             mine = found.get(MARK) == thing.operation_id
             if mine and str(found.get("isthmus_source", "")).startswith(source):
                 run.guard()
-                compute.delete(f"/servers/{each['id']}")
-                path = f"/servers/{each['id']}"
-                self.until_gone(lambda path=path: compute.find(path, "server"), thing)
+                self.delete(compute, f"/servers/{each['id']}", "server", thing)
 
 
 class Ports(_Remover):
@@ -89,9 +89,7 @@ class Volumes(_Remover):
             mine = found.get(restoring.OPERATION) == thing.operation_id
             if mine and str(found.get(restoring.SOURCE, "")).startswith(source):
                 run.guard()
-                path = f"/volumes/{each['id']}"
-                block.delete(path)
-                self.until_gone(lambda path=path: block.find(path, "volume"), thing)
+                self.delete(block, f"/volumes/{each['id']}", "volume", thing)
 
 
 def removers(means: Means) -> dict[str, Any]:
