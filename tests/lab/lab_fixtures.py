@@ -103,7 +103,8 @@ def network_lab(network_up: NetworkLab) -> Iterator[NetworkLab]:
     """The lab with networks, whole and serving; guests and networks that the test makes are taken away after it."""
     network_up.mend()
     yield network_up
-    network_up.tidy()
+    # Whole again first: what a test has made cannot be taken away from a cloud that is still cut off.
+    network_up.mend()
 
 
 def ends_of_logs(since: float = 0.0) -> str:

@@ -16,6 +16,8 @@ from isthmus.lab.guests import Guest
 
 # The first packet of a tunnel is lost while its end is looked up, and Linux asks again for an address after a second.
 REACH_DEADLINE = 10.0
+# A poke and one look; if the poke was lost, the next round, which comes every 30 s.
+WITHDRAWN_DEADLINE = 40.0
 
 
 @dataclass(kw_only=True)
@@ -106,8 +108,26 @@ class NetworkLab(Lab):
         for guest in guests.listed(self.home):
             guests.remove(self.home, guest.name)
         for site, path in self.made:
+            self._released(site, path)
             self.neutron(site).delete(path)
         self.made.clear()
+
+    def _released(self, site: str, path: str) -> None:
+        """Wait until no remote port is in the security group, if it is one: its guest is gone, and the engine follows."""
+        kind, _, identity = path.strip("/").partition("/")
+        if kind != "security-groups":
+            return
+        neutron = self.neutron(site)
+        waiting.until(
+            lambda: (
+                f"{len(found)} ports are in it"
+                if (found := neutron.get("/ports", security_groups=identity)["ports"])
+                else None
+            ),
+            deadline=WITHDRAWN_DEADLINE,
+            what=f"security group {identity} is still used",
+            where=site,
+        )
 
     def mend(self) -> None:
         super().mend()
