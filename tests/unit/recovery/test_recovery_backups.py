@@ -110,7 +110,7 @@ def test_a_run_that_dies_at_any_request_is_completed_by_the_next(
     assert len(model.backups) == 6
 
 
-def test_a_backup_of_somebody_else_makes_ours_full(cinder: Cinder, model: Model) -> None:
+def test_a_backup_of_somebody_else_makes_all_of_ours_full(cinder: Cinder, model: Model) -> None:
     chains: Chains = {}
     back_up(cinder, "c0", snapshots_of(cinder, "r0"), chains)
     theirs = cinder.create_snapshot("v1", "theirs", {})
@@ -129,11 +129,8 @@ def test_a_backup_of_somebody_else_makes_ours_full(cinder: Cinder, model: Model)
     made = {
         each.volume_id: each for each in back_up(cinder, "c1", snapshots_of(cinder, "r2"), chains)
     }
-    assert {volume: len(each.chain) for volume, each in made.items()} == {
-        "v1": 1,
-        "v2": 2,
-        "v3": 2,
-    }
+    lengths = {volume: len(each.chain) for volume, each in made.items()}
+    assert lengths == {"v1": 1, "v2": 1, "v3": 1}, "all in step, or retention could free nothing"
 
 
 def test_a_backup_on_another_parent_than_was_proved_is_deleted(

@@ -193,6 +193,37 @@ def test_retention_never_breaks_a_chain_and_keeps_what_the_policy_says(
         assert child is None or child not in there, "an increment lost its parent"
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=40)
+def test_what_is_held_is_bounded_because_all_volumes_are_in_step(
+    disturbed: list[bool], keep: int, full_every: int
+) -> None:
+    group = a_group()
+    volumes = backups_of(definitions_of(group), 0)
+    chains: dict[str, tuple[str, ...]] = {}
+    found: list[Checkpoint] = []
+    for seq, one_is_full in enumerate(disturbed, start=1):
+        choices = {}
+        for n, each in enumerate(volumes):
+            old = chains.get(each.volume_id, ())
+            fresh = not old or len(old) >= full_every or (one_is_full and n == seq % len(volumes))
+            parent = None if fresh else old[-1]
+            choices[each.volume_id] = Choice(parent=parent, chain=() if fresh else old, reason="")
+        chosen = parents.in_step(choices)
+        assert len({each.parent is None for each in chosen.values()}) == 1
+        backups = []
+        for each in volumes:
+            backup_id = an_id(each.volume_id, seq)
+            chains[each.volume_id] = (*chosen[each.volume_id].chain, backup_id)
+            changed = {**each.__dict__, "backup_id": backup_id, "chain": chains[each.volume_id]}
+            backups.append(type(each)(**changed))
+        found.append(a_checkpoint(group, seq, backups=tuple(backups)))
+        verdict = retention.judge(found, keep)
+        gone = {each.id for each in verdict.delete}
+        found = [each for each in found if each.id not in gone]
+        assert len(found) <= keep + full_every - 1
+
+
 def test_nothing_is_held_for_longer_than_its_chain() -> None:
     group = a_group()
     fulls = [a_checkpoint(group, seq) for seq in range(1, 6)]

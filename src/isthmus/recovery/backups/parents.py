@@ -85,6 +85,23 @@ def choose(
     )
 
 
+def in_step(choices: Mapping[str, Choice]) -> dict[str, Choice]:
+    """The choices of all volumes of a checkpoint: increments for all, or full backups for all.
+
+    Were they out of step, a checkpoint that is kept for one volume's chain would need an older one
+    for another's, and that again, so that retention could never let go of anything.
+    """
+    full = {volume: each for volume, each in choices.items() if each.parent is None}
+    if not full:
+        return dict(choices)
+    volume, first = next(iter(full.items()))
+    reason = f"volume {volume} needs a full one: {first.reason}"
+    return {
+        name: each if name in full else Choice(parent=None, chain=(), reason=reason)
+        for name, each in choices.items()
+    }
+
+
 def _eligible(wanted: Wanted, existing: Sequence[Existing]) -> list[Existing]:
     """What Cinder may take for the parent, its choice first."""
     old = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from isthmus import errors
 from isthmus.recovery import waiting
@@ -27,6 +28,8 @@ AT_ONCE = 4
 """Backups under way at once; each takes a core of cinder-backup's host for compression."""
 
 EVERY_S = 0.5
+
+T = TypeVar("T")
 
 
 class BackupError(errors.IsthmusError):
@@ -63,17 +66,35 @@ def run(
     *,
     stored: Callable[[str, str], int] | None = None,
 ) -> tuple[VolumeBackup, ...]:
-    """Back up all sources, in their order. Raises BackupError that names every failure; what was made
-    stays and is found by the next run.
+    """Back up all sources, in their order. All are incremental, or all are full (`parents.in_step`).
+
+    Raises BackupError that names every failure; what was made stays and is found by the next run.
 
     `stored`: the bytes below a container and a prefix in the store.
     """
-    results = fanout.ask_all(
-        {each.volume.id: _one(cinder, order, each, stored) for each in sources},
-        timeout=order.within_s,
-        grace=30.0,
-        at_once=order.at_once,
+    looks = _all_of(
+        {each.volume.id: _looker(cinder, order, each) for each in sources}, cinder, order
     )
+    choices = parents.in_step({volume: look.choice for volume, look in looks.items()})
+    made = _all_of(
+        {
+            each.volume.id: _maker(
+                cinder,
+                order,
+                each,
+                dataclasses.replace(looks[each.volume.id], choice=choices[each.volume.id]),
+                stored,
+            )
+            for each in sources
+        },
+        cinder,
+        order,
+    )
+    return tuple(made.values())
+
+
+def _all_of(questions: Mapping[str, Callable[[], T]], cinder: Cinder, order: Order) -> dict[str, T]:
+    results = fanout.ask_all(questions, timeout=order.within_s, grace=30.0, at_once=order.at_once)
     failed = {volume: result.error for volume, result in results.items() if not result.ok}
     if failed:
         raise BackupError(
@@ -82,41 +103,61 @@ def run(
             cause="; ".join(f"volume {volume}: {cause}" for volume, cause in failed.items()),
             unchanged="the snapshots and the backups that were made are there",
         )
-    return tuple(result.value for result in results.values() if result.value is not None)
+    return {volume: result.value for volume, result in results.items() if result.value is not None}
 
 
-def _one(
-    cinder: Cinder,
-    order: Order,
-    source: Source,
-    stored: Callable[[str, str], int] | None,
-) -> Callable[[], VolumeBackup]:
-    return lambda: _backed_up(cinder, order, source, stored)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What is there for one volume, and what is to be made. `begun`: by an earlier run."""
+
+    wanted: parents.Wanted
+    choice: parents.Choice
+    begun: str | None
 
 
-def _backed_up(
-    cinder: Cinder,
-    order: Order,
-    source: Source,
-    stored: Callable[[str, str], int] | None,
-) -> VolumeBackup:
+def _looker(cinder: Cinder, order: Order, source: Source) -> Callable[[], _Look]:
+    return lambda: _looked(cinder, order, source)
+
+
+def _looked(cinder: Cinder, order: Order, source: Source) -> _Look:
     existing = cinder.backups(source.volume.id)
     mine = [
         each for each in existing if each.metadata.get(naming.CHECKPOINT) == order.checkpoint_id
     ]
-    others = [each for each in existing if each not in mine]
-    wanted = _wanted(cinder, order, source)
     for wrong in (each for each in mine if "error" in each.status):
         cinder.delete_backup(wrong.id)
-    good = [each for each in mine if "error" not in each.status]
-    choice = parents.choose(wanted, [_existing(each) for each in others], source.chains)
-    backup_id = good[0].id if good else _begin(cinder, order, source, choice)
+    wanted = _wanted(cinder, order, source)
+    others = [_existing(each) for each in existing if each not in mine]
+    return _Look(
+        wanted=wanted,
+        choice=parents.choose(wanted, others, source.chains),
+        begun=next((each.id for each in mine if "error" not in each.status), None),
+    )
+
+
+def _maker(
+    cinder: Cinder,
+    order: Order,
+    source: Source,
+    look: _Look,
+    stored: Callable[[str, str], int] | None,
+) -> Callable[[], VolumeBackup]:
+    return lambda: _made(cinder, order, source, look, stored)
+
+
+def _made(
+    cinder: Cinder,
+    order: Order,
+    source: Source,
+    look: _Look,
+    stored: Callable[[str, str], int] | None,
+) -> VolumeBackup:
+    backup_id = look.begun or _begin(cinder, order, source, look.choice)
     backup = _finished(cinder, backup_id, order)
     record = cinder.export(backup_id)
     told = decoded(record)
-    chain = _proved(cinder, choice, told, wanted)
+    chain = _proved(cinder, look.choice, told, look.wanted)
     prefix = str(told.get("service_metadata") or "")
-    size = stored(backup.container or "", prefix) if stored and prefix else 0
     return VolumeBackup(
         volume_id=source.volume.id,
         server_id=source.server_id,
@@ -128,8 +169,8 @@ def _backed_up(
         backup_id=backup_id,
         chain=chain,
         record=record,
-        data_at=backup.data_at or wanted.snapshot_at,
-        stored_bytes=size,
+        data_at=backup.data_at or look.wanted.snapshot_at,
+        stored_bytes=stored(backup.container or "", prefix) if stored and prefix else 0,
         object_count=backup.object_count,
         digest=source.digest,
         container=backup.container,
