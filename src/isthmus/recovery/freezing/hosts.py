@@ -14,6 +14,8 @@ from isthmus import errors
 from isthmus.recovery.freezing.ledger import Entry, FreezeLedger
 from isthmus.recovery.freezing.machine import Guest, Report
 
+_ANSWER_S = 2.0
+
 
 class Calls(Protocol):
     """Signed calls to host agents by the host's name; `isthmus.engine.calling.Callees` is one."""
@@ -54,6 +56,23 @@ class HostAgents:
 
     def disarm(self, host: str, round_id: str, timeout_s: float) -> None:
         self._calls.call("DELETE", host, _path(round_id), None, timeout_s)
+
+    def execute(
+        self, host: str, domain: str, command: Sequence[str], timeout_s: float
+    ) -> tuple[int, str]:
+        """Run a command in a guest: `hooks.Guests`. Exit code and last words."""
+        body = {"command": list(command), "timeout_s": timeout_s}
+        path = f"/guests/{urllib.parse.quote(domain, safe='')}/exec"
+        # The host waits for the guest; its own answer takes a little longer.
+        answer = self._calls.call("POST", host, path, body, timeout_s + _ANSWER_S)
+        try:
+            return int(answer["exit"]), str(answer.get("output") or "")
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.InputError(
+                "the answer of a host agent has not the promised shape",
+                where=f"host {host}",
+                cause=f"{type(error).__name__}: {error}",
+            ) from error
 
     def _order(
         self, host: str, round_id: str, verb: str, entries: Sequence[Entry], timeout_s: float
