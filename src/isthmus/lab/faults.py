@@ -4,6 +4,7 @@ import signal
 from collections.abc import Mapping
 
 from isthmus.lab import bringup, delays, errors, network, processes, units
+from isthmus.lab.components import libvirt
 from isthmus.lab.environment import Environment, Link, SiteSpec
 from isthmus.lab.home import Home
 from isthmus.lab.progress import Progress
@@ -66,12 +67,12 @@ def kill(home: Home, every: Mapping[str, Unit], target: str) -> int:
     hit = units.select(every, target)
     if "/" not in target:
         _silence(hit)
-    return processes.kill(home.lab, units=[unit.name for unit in hit])
+    return processes.kill(home.lab, units=names_hit(hit))
 
 
 def freeze(home: Home, every: Mapping[str, Unit], target: str) -> int:
     """SIGSTOP a component or a whole site. Returns the processes hit."""
-    names = {unit.name for unit in units.select(every, target)}
+    names = names_hit(units.select(every, target))
     found = [p for name, ps in processes.running(home.lab).items() if name in names for p in ps]
     processes.send(found, signal.SIGSTOP)
     return len(found)
@@ -82,11 +83,20 @@ def resume(home: Home, every: Mapping[str, Unit], target: str, progress: Progres
     hit = units.select(every, target)
     if "/" not in target and hit[0].context.site.number:
         restore_site(hit[0].context.site, hit[0].context.environment)
-    names = {unit.name for unit in hit}
+    names = names_hit(hit)
     found = [p for name, ps in processes.running(home.lab).items() if name in names for p in ps]
     processes.send(found, signal.SIGCONT)
     dead = {unit.name: unit for unit in hit if unit.name not in processes.running(home.lab)}
     bringup.start(dead, progress)
+
+
+def names_hit(hit: list[Unit]) -> set[str]:
+    """The units' names, and with all parts of a compute host its guests: they are Nova's to start, so they are no unit of ours."""
+    names = {unit.name for unit in hit}
+    sites = {unit.context.site.name: unit.context.site for unit in hit}
+    hosts = [f"{site.name}/{host}" for site in sites.values() for host in site.hosts]
+    whole = [h for h in hosts if {f"{h}-ovs", f"{h}-{libvirt.PART}"} <= names]
+    return names | {f"{host}-{libvirt.GUESTS}" for host in whole}
 
 
 def _silence(hit: list[Unit]) -> None:

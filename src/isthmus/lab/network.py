@@ -33,6 +33,7 @@ TRAFFIC: Mapping[str, tuple[int, ...]] = {
     "network": (9696,),
     "engine": (8991,),
     "messaging": (5672,),  # a broker serves its own site: nothing may ever be counted here
+    "object": (8080,),  # backups and manifests on their way to the remote store
     "tunnel": (4789,),
 }
 UDP = frozenset({"tunnel"})  # the kinds that are not TCP

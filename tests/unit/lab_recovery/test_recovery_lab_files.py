@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.lab import environment as environments
-from isthmus.lab import tap_links, template_compute, units
+from isthmus.lab import faults, tap_links, template_compute, units
 from isthmus.lab.components import (
     ceph_config,
     libvirt_config,
@@ -133,3 +133,13 @@ def test_only_plugged_interfaces_that_are_there_and_down_are_set_up() -> None:
         ["7", "new", "tap7", ["set", []], ids],
     )
     assert tap_links.down(tap_links.rows(text)) == ["tap1"]
+
+
+def test_a_lost_host_takes_its_guests_along_and_a_lost_libvirt_does_not(tmp_path: Path) -> None:
+    _, environment = environments.load("recovery")
+    every = units.of(Home(root=tmp_path), environment, Template(path=tmp_path, gtid=""))
+    guests = "paris/compute1-guests"
+    assert guests in faults.names_hit(units.select(every, "paris"))
+    assert guests in faults.names_hit(units.select(every, "paris/compute1"))
+    assert guests not in faults.names_hit(units.select(every, "paris/compute1-libvirt"))
+    assert guests not in faults.names_hit(units.select(every, "lyon"))
