@@ -8,16 +8,18 @@ What is made from what was resolved by `isthmus.recovery.plans`; nothing is deci
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from isthmus import errors
 from isthmus.operations.recipes import Result, Run
-from isthmus.recovery import waiting
+from isthmus.recovery import documents, waiting
 from isthmus.recovery.backups import restoring
 from isthmus.recovery.checkpoints import VolumeBackup
 from isthmus.recovery.flows.means import Kept, Means
 from isthmus.recovery.manifest import Manifest
+from isthmus.recovery.mapping import AddressPolicy
 from isthmus.recovery.metadata import target
 from isthmus.recovery.metadata.definitions import NetworkDefinition, ServerDefinition
 from isthmus.recovery.metadata.reading import Clients
@@ -194,18 +196,9 @@ class Boot(Bringing):
         return {"server": server, "ports": ports}
 
     def _target(self, run: Run) -> TargetServer:
-        """Resolved anew, by the same pure judgement as the precheck's."""
-        found = validated(self.means, self.manifest(run))
-        wanted = found.targets.get(run.arguments["server"])
-        if wanted is None:
-            raise errors.IsthmusError(
-                f"{self.server(run).name} cannot be started here",
-                where=f"site {self.means.site}",
-                cause="; ".join(f"{f.subject}: {f.summary}" for f in found.findings[:3]),
-                unchanged="the server was not made",
-                next_command="isthmus plan validate PLAN",
-            )
-        return wanted
+        """As it was resolved when the plan was made: by now our own ports have the addresses, and a
+        new judgement would find them taken."""
+        return documents.read(TargetServer, run.arguments["target"])
 
     def _known(self, run: Run, source_id: str) -> str | None:
         servers = self.clients(run).compute.all("/servers/detail", "servers")
@@ -341,8 +334,9 @@ def named(api: Any, collection: str, name: str) -> str | None:
     return str(found[0]["id"]) if found else None
 
 
-def validated(means: Means, found: Manifest) -> Validation:
-    """Whether the servers of a manifest can come back here now. Raises UsageError without a plan."""
+def validated(means: Means, found: Manifest, *, isolated: bool = False) -> Validation:
+    """Whether the servers of a manifest can come back here now; addresses do not matter where their
+    networks are `isolated`. Raises UsageError without a plan."""
     plan = means.declared.plan_for(found.group)
     if plan is None:
         raise errors.UsageError(
@@ -350,6 +344,10 @@ def validated(means: Means, found: Manifest) -> Validation:
             cause=f"none leads from {found.group.site} to {means.site}",
             unchanged="nothing was done",
             next_command="isthmus plan set NAME --file FILE",
+        )
+    if isolated:
+        plan = dataclasses.replace(
+            plan, addresses={}, address_policy=AddressPolicy.ANY, keep_macs=False
         )
     project = plan.target_project_id or found.group.project_id
     there = target.read(means.clients(project), means.unsealing_keys)

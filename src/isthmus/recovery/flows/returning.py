@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from isthmus import errors
@@ -17,6 +17,7 @@ from isthmus.operations.kinds import Kind
 from isthmus.operations.ledger import Ledger, left
 from isthmus.operations.recipes import Recipes, Result, Run
 from isthmus.operations.values import Finding, Level, Operation, Plan, PlannedStep
+from isthmus.recovery import documents
 from isthmus.recovery.checkpoints import Checkpoint
 from isthmus.recovery.epochs import Marker
 from isthmus.recovery.flows import bringing, bringing_undo, prechecks, protect, protect_undo
@@ -25,6 +26,9 @@ from isthmus.recovery.flows.means import Kept, Means
 from isthmus.recovery.manifest import Manifest
 from isthmus.recovery.plans.inventory import TargetServer
 from isthmus.store import databases
+
+Targets = Mapping[str, TargetServer]
+"""By source server."""
 
 _SPACE = uuid.UUID("0f4f3c52-9a0b-4f2e-9d5e-5b0a0f6f4f6d")
 
@@ -40,7 +44,7 @@ class Returning:
         group = means.declared.group(operation.group_id)
         chosen = self._chosen(operation)
         found = self._kept.manifest(chosen.id)
-        validation = bringing.validated(means, found)
+        validation = bringing.validated(means, found, isolated=self._isolated)
         findings = [
             *prechecks.others(operation, means.operations(group.id)),
             *prechecks.as_findings(validation.findings),
@@ -93,7 +97,7 @@ class Returning:
                 remedy="fail over from there, with a checkpoint that was made there",
             )
 
-    def _steps(self, found: Manifest, targets: Any) -> Iterator[PlannedStep]:
+    def _steps(self, found: Manifest, targets: Targets) -> Iterator[PlannedStep]:
         before: tuple[str, ...] = ()
         if not self._isolated:
             yield PlannedStep(name="claim", title="claim the group for this site", action="claim")
@@ -111,9 +115,9 @@ class Returning:
                     after=("import",),
                 )
         yield from self._restores(found, targets)
-        yield from self._boots(found)
+        yield from self._boots(found, targets)
 
-    def _restores(self, found: Manifest, targets: Any) -> Iterator[PlannedStep]:
+    def _restores(self, found: Manifest, targets: Targets) -> Iterator[PlannedStep]:
         for server in found.definitions.servers:
             wanted: TargetServer | None = targets.get(server.id)
             for volume in server.volumes:
@@ -130,7 +134,7 @@ class Returning:
                     after=("import",),
                 )
 
-    def _boots(self, found: Manifest) -> Iterator[PlannedStep]:
+    def _boots(self, found: Manifest, targets: Targets) -> Iterator[PlannedStep]:
         servers = {each.id: each for each in found.definitions.servers}
         isolated = [f"isolate-{n.id}" for n in found.definitions.networks] if self._isolated else []
         before: list[str] = []
@@ -143,7 +147,14 @@ class Returning:
                     name=f"boot-{server.id}",
                     title=f"start {member.name}",
                     action="boot",
-                    arguments={"server": server.id, "isolated": self._isolated},
+                    arguments={
+                        "server": server.id,
+                        "isolated": self._isolated,
+                        # Without a target there is an ERROR, and nothing of the plan is run.
+                        "target": documents.write(targets[server.id])
+                        if server.id in targets
+                        else None,
+                    },
                     after=(*restores, *isolated, *before),
                 )
                 tests.append(f"test-{server.id}")

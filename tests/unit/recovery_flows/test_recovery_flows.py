@@ -1,0 +1,208 @@
+"""Drills and failovers over one small site: what is made, in which order, how often, and what is left."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import pytest
+from flows_cloud import Cloud, means_of
+from operations_bench import BERT, asker, ended
+
+from isthmus.operations.desk import Desk, Request
+from isthmus.operations.kinds import Kind
+from isthmus.operations.leases import FencedError
+from isthmus.operations.recipes import Recipes
+from isthmus.operations.runner import Runner
+from isthmus.operations.values import Operation, Outcome, Phase
+from isthmus.recovery.flows import returning
+from isthmus.store import databases
+
+EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": []}
+
+
+class Lyon:
+    """The engine of the site that takes over, by hand."""
+
+    def __init__(self, database: databases.Database, cloud: Cloud) -> None:
+        self.database, self.cloud = database, cloud
+        self.means, self.markers = means_of(database, cloud)
+        self.desk = Desk(database, "lyon")
+        self.recipes: Recipes = returning.recipes(self.means, database)
+
+    def runner(self) -> Runner:
+        return Runner(self.database, self.recipes, owner="lyon-1", lasts=5.0)
+
+    def request(self, kind: Kind, **parameters: Any) -> tuple[Operation, str | None]:
+        group = self.means.declared.group("vnf")
+        asked = self.desk.request(
+            asker(),
+            Request(kind=kind, group_id=group.id, group=group.name, parameters=parameters),
+        )
+        self.runner().work(asked.operation)
+        return self.desk.operation(asked.operation.id), asked.code
+
+    def approved(self, kind: Kind) -> Operation:
+        planned, code = self.request(kind)
+        assert planned.phase is Phase.AWAITING_APPROVAL, planned.reason
+        assert planned.plan
+        assert code
+        return self.desk.approve(
+            asker(BERT), planned.id, code=code, plan_digest=planned.plan.digest
+        )
+
+    def go(self, operation: Operation) -> Operation:
+        self.runner().work(self.desk.operation(operation.id))
+        return self.desk.operation(operation.id)
+
+
+@pytest.fixture
+def lyon(database: databases.Database, cloud: Cloud) -> Lyon:
+    return Lyon(database, cloud)
+
+
+def test_a_drill_brings_the_group_up_apart_and_leaves_nothing(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.DRILL))
+    ended(operation, Outcome.SUCCEEDED)
+    assert lyon.cloud.own() == EMPTY
+    made = collections.Counter(kind for kind, _ in lyon.cloud.made)
+    assert made == {"networks": 1, "subnets": 1, "ports": 2, "servers": 2, "volumes": 4}
+    results = {each.name: each.result for each in lyon.desk.steps(operation.id)}
+    tests = [each for name, each in results.items() if name.startswith("test-")]
+    assert [each["records_bad"] for each in tests] == [0, 0]
+    assert not lyon.markers.claims, "a drill claims nothing"
+
+
+def test_a_drill_touches_no_network_of_production(lyon: Lyon) -> None:
+    ports: list[Any] = []
+    lyon.cloud.changed = lambda: ports.extend(lyon.cloud.all["ports"].values())
+    lyon.go(lyon.approved(Kind.DRILL))
+    assert ports
+    assert all(each["network_id"] != "n-prod" for each in ports)
+
+
+def test_the_database_boots_before_what_needs_it(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    assert operation.phase is Phase.AWAITING_COMMIT, operation.troubles
+    booted = [name for kind, name in lyon.cloud.made if kind == "servers"]
+    assert booted == ["database", "middle"]
+
+
+def test_a_failover_brings_back_addresses_macs_and_the_right_content(lyon: Lyon) -> None:
+    lyon.go(lyon.approved(Kind.FAILOVER))
+    ports = lyon.cloud.all["ports"].values()
+    assert {each["network_id"] for each in ports} == {"n-prod"}
+    found = {(p["fixed_ips"][0]["ip_address"], p["mac_address"]) for p in ports}
+    assert found == {("10.0.0.10", "fa:16:3e:00:00:0a"), ("10.0.0.11", "fa:16:3e:00:00:0b")}
+    for server in lyon.cloud.all["servers"].values():
+        for disk in server["block_device_mapping_v2"]:
+            volume = lyon.cloud.all["volumes"][disk["uuid"]]
+            assert volume["content"] in lyon.cloud.all["backups"]
+
+
+def test_a_failover_claims_the_group_once_and_is_made_final(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    [claim] = lyon.markers.claims
+    assert (claim.epoch, claim.site) == (1, "lyon")
+    lyon.desk.commit(asker(BERT), operation.id)
+    ended(lyon.go(operation), Outcome.SUCCEEDED)
+    assert len(lyon.cloud.all["servers"]) == 2
+
+
+def test_a_failover_is_not_made_final_when_another_site_claimed_the_group(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    stolen = lyon.markers.claims[-1]
+    lyon.markers.claims.append(
+        type(stolen)(
+            group_id=stolen.group_id, epoch=2, site="madrid", operation_id="x", at=stolen.at,
+            nonce="y",
+        )
+    )  # fmt: skip
+    lyon.desk.commit(asker(BERT), operation.id)
+    operation = lyon.go(operation)
+    assert operation.phase is Phase.PAUSED
+    assert "madrid" in operation.troubles[0].what
+
+
+def test_a_failover_that_is_rolled_back_leaves_nothing(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    lyon.desk.roll_back(asker(BERT), operation.id)
+    ended(lyon.go(operation), Outcome.ROLLED_BACK)
+    assert lyon.cloud.own() == EMPTY
+
+
+@pytest.mark.parametrize("kind", [Kind.DRILL, pytest.param(Kind.FAILOVER, marks=pytest.mark.chaos)])
+def test_an_engine_that_is_cut_off_after_every_single_change_makes_nothing_twice(
+    lyon: Lyon, kind: Kind
+) -> None:
+    """What it knew when it was cut off is lost, as after a kill: it can write nothing any more."""
+
+    def rob() -> None:
+        with lyon.database.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE leases SET epoch = epoch + 1, owner = 'thief', expires_at = 0"
+            )
+
+    operation, cuts = lyon.approved(kind), 0
+    lyon.cloud.changed = rob
+    while operation.phase not in (Phase.FINISHED, Phase.AWAITING_COMMIT):
+        try:
+            operation = lyon.go(operation)
+        except FencedError:
+            cuts += 1
+            assert cuts < 100, "it comes nowhere"
+        operation = lyon.desk.operation(operation.id)
+        assert operation.phase is not Phase.PAUSED, operation.troubles
+    assert cuts > 5
+    twice = [each for each, n in collections.Counter(lyon.cloud.made).items() if n > 1]
+    assert twice == []
+    if kind is Kind.DRILL:
+        ended(operation, Outcome.SUCCEEDED)
+        assert lyon.cloud.own() == EMPTY
+    else:
+        assert len(lyon.cloud.all["servers"]) == 2
+        assert len(lyon.cloud.all["ports"]) == 2
+        assert len(lyon.markers.claims) == 1
+
+
+def test_an_address_that_is_taken_refuses_a_failover_and_not_a_drill(lyon: Lyon) -> None:
+    lyon.cloud.all["ports"]["other"] = {
+        "id": "other", "name": "other", "network_id": "n-prod", "mac_address": "fa:00:00:00:00:01",
+        "fixed_ips": [{"subnet_id": "s-prod", "ip_address": "10.0.0.10"}], "device_owner": "",
+        "device_id": "",
+    }  # fmt: skip
+    refused, _ = lyon.request(Kind.FAILOVER)
+    ended(refused, Outcome.REFUSED)
+    assert "10.0.0.10" in (refused.reason or "")
+    ended(lyon.go(lyon.approved(Kind.DRILL)), Outcome.SUCCEEDED)
+
+
+def test_without_a_checkpoint_or_a_plan_nothing_is_planned(lyon: Lyon) -> None:
+    lyon.means.declared.delete_plan("p-l")
+    refused, _ = lyon.request(Kind.DRILL)
+    ended(refused, Outcome.REFUSED)
+    assert "no recovery plan" in (refused.reason or "")
+    lyon.means.declared.forget_checkpoint(lyon.means.declared.checkpoints()[0].id)
+    refused, _ = lyon.request(Kind.FAILOVER)
+    assert "no such checkpoint" in (refused.reason or "")
+
+
+def test_a_second_failover_of_a_group_is_refused_while_one_waits(lyon: Lyon) -> None:
+    lyon.go(lyon.approved(Kind.FAILOVER))
+    refused, _ = lyon.request(Kind.FAILOVER)
+    ended(refused, Outcome.REFUSED)
+    assert "awaiting-commit" in (refused.reason or "")
+
+
+def test_cleanup_takes_away_what_a_rollback_left(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    network = lyon.cloud.all["ports"]
+    lyon.cloud.all["ports"] = {}
+    lyon.desk.roll_back(asker(BERT), operation.id)
+    operation = lyon.go(operation)
+    ended(operation, Outcome.ROLLED_BACK)
+    lyon.cloud.all["ports"] = network
+    refused, _ = lyon.request(Kind.CLEANUP, operation="unknown")
+    ended(refused, Outcome.REFUSED)
+    cleaned, _ = lyon.request(Kind.CLEANUP, operation=operation.id)
+    assert cleaned.phase is Phase.FINISHED
