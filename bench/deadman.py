@@ -208,6 +208,15 @@ class Host:
                 self.process.wait(15)
                 self.process = None
 
+    def revive(self) -> None:
+        """See to it that the agent answers, whatever was done to it; a stopped one may have been killed by a watchdog."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            if self.process.poll() is not None:
+                self.process = None
+        if self.process is None:
+            self.start()
+
     def watchdogs(self) -> list[entries.Process]:
         """Watchdogs of this host, also those that an earlier life of the agent started."""
         found = []
@@ -324,18 +333,10 @@ def _round(found: Host, guest: Machine, number: int, chance: random.Random) -> R
     with contextlib.suppress(LateError):
         late = thawed(found, entry, entry.remaining(entries.moment()) + 60.0).late
     looker.join()
-    _recover(found)
+    found.revive()
     if late is not None:
         found.call("DELETE", f"/freezes/{entry.round}")
     return Round(cruelty=name, late=late, wrote=guest.wrote)
-
-
-def _recover(found: Host) -> None:
-    """An agent that answers, whatever was done to it."""
-    if found.process is None:
-        found.start()
-    else:
-        found.signal(signal.SIGCONT)
 
 
 def measure(options: Options) -> Result:

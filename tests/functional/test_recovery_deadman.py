@@ -46,9 +46,7 @@ def started(folder: Path, guest: Machine) -> Iterator[Host]:
 def host(started: Host) -> Iterator[Host]:
     """Every test begins and ends with an agent that answers, and nothing armed."""
     yield started
-    if started.process is None:
-        started.start()
-    started.signal(signal.SIGCONT)
+    started.revive()
     for each in started.call("GET", "/freezes")["freezes"]:
         started.call("POST", f"/freezes/{each['round']}/thaw")
         started.call("DELETE", f"/freezes/{each['round']}")
@@ -101,7 +99,7 @@ def test_a_stopped_agent_leaves_no_guest_frozen(host: Host, guest: Machine) -> N
     host.signal(signal.SIGSTOP)
     assert (deadman.thawed(host, entry, 10.0).late or 0.0) <= ALLOWED_S
     writes_again(guest, entry)
-    host.signal(signal.SIGCONT)
+    host.revive()
     assert told(host, "stopped") == ("void", [NAME])
 
 

@@ -179,7 +179,7 @@ def test_at_the_deadline_libvirt_thaws_the_guest(libvirt: Libvirt, host: Host) -
     entry = host.freeze("late", NAME)
     host.signal(signal.SIGSTOP)
     assert (deadman.thawed(host, entry, 20.0).late or 0.0) <= ALLOWED_S
-    host.signal(signal.SIGCONT)
+    host.revive()
     assert "thawed" in libvirt.status()
     host.call("DELETE", "/freezes/late")
 

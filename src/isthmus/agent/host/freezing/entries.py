@@ -61,23 +61,30 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return _start(self.pid) == self.start
+        return _look(self.pid)[1] == self.start
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still, by SIGSTOP or in a debugger."""
+        state, start = _look(self.pid)
+        return start == self.start and state in ("T", "t")
 
 
 def process(pid: int | None = None) -> Process:
     """The process `pid`, by default this one."""
     number = os.getpid() if pid is None else pid
-    return Process(pid=number, start=_start(number))
+    return Process(pid=number, start=_look(number)[1])
 
 
-def _start(pid: int) -> int:
-    """When a process was started; -1 if there is none. A dead one that nobody reaped is none."""
+def _look(pid: int) -> tuple[str, int]:
+    """The state of a process, and when it was started; -1 if there is none. A dead one that nobody
+    reaped is none."""
     try:
         # The name of the program, in parentheses, may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return -1
-    return -1 if fields[0] in "ZX" else int(fields[19])
+        return "", -1
+    return (fields[0], -1) if fields[0] in "ZX" else (fields[0], int(fields[19]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

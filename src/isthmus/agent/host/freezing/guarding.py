@@ -6,13 +6,17 @@ twice is thawed, and neither waits for the other, which may be stopped.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import os
+import signal
 import threading
+from collections.abc import Callable, Iterable
 
 from isthmus.agent.host.freezing import deciding, entries, guests, ledger
 from isthmus.agent.host.freezing.deciding import Do, Seen
-from isthmus.agent.host.freezing.entries import Entry, EntryError, Outcome
+from isthmus.agent.host.freezing.entries import Entry, EntryError, Outcome, Process
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +27,25 @@ TRY_SECONDS = 0.35
 class Guard(threading.Thread):
     """Guards `armed` until it is disarmed, or thawed after its deadline and left alone since.
 
+    `rivals`: the processes that guard it too. QEMU serves one client at a time, so one of them that
+    was stopped while it spoke with the guest would keep everybody else from it: it is killed.
+
     Invariant: it ends only after `deciding.decide` said so. What it cannot read it takes for armed:
     the entry that it started with counts then.
     """
 
     def __init__(
-        self, armed: Entry, book: ledger.Ledger, access: guests.Guests, *, by: str
+        self,
+        armed: Entry,
+        book: ledger.Ledger,
+        access: guests.Guests,
+        *,
+        by: str,
+        rivals: Callable[[], Iterable[Process]] = tuple,
     ) -> None:
         super().__init__(name=f"guard-{armed.domain}", daemon=True)
         self._armed, self._book, self._access, self._by = armed, book, access, by
+        self._rivals = rivals
         self._seen = Seen()
         self._stopping = threading.Event()
         self.outcome: Outcome | None = None
@@ -64,6 +78,8 @@ class Guard(threading.Thread):
         self.over = step.do is Do.END
         if step.after:
             self._stopping.wait(step.after)
+            if step.do is not Do.WAIT and self._entry() is None:
+                return True
         if step.do is Do.THAW:
             self._thaw()
         elif step.do is Do.LOOK:
@@ -85,11 +101,9 @@ class Guard(threading.Thread):
     def _thaw(self) -> None:
         domain, first = self._armed.domain, self._seen.attempts == 0
         self._seen = Seen(attempts=self._seen.attempts + 1)
-        thawed, trouble = 0, ""
-        try:
-            thawed = self._access.thaw(domain, TRY_SECONDS)
-        except guests.GuestError as error:
-            trouble = str(error.cause)
+        thawed, trouble = self._send_thaw()
+        if trouble and self._free_the_line():
+            thawed, trouble = self._send_thaw()
         if first:
             log.warning("%s: the deadline of round %s has passed", domain, self._armed.round)
         known = self.outcome or self._fresh()
@@ -100,6 +114,22 @@ class Guard(threading.Thread):
         )
         if first or changed:
             self._record()
+
+    def _send_thaw(self) -> tuple[int, str]:
+        """How many file systems were thawed, and what went wrong."""
+        try:
+            return self._access.thaw(self._armed.domain, TRY_SECONDS), ""
+        except guests.GuestError as error:
+            return 0, str(error.cause)
+
+    def _free_the_line(self) -> bool:
+        """Kill rivals that stand still; whether there was one. Their units start them again."""
+        found = [each for each in self._rivals() if each.stopped]
+        for each in found:
+            log.warning("%s: killing the stopped process %d", self._armed.domain, each.pid)
+            with contextlib.suppress(OSError):
+                os.kill(each.pid, signal.SIGKILL)
+        return bool(found)
 
     def _look(self) -> None:
         said = self._access.status(self._armed.domain, TRY_SECONDS)

@@ -11,10 +11,9 @@ import collections
 import concurrent.futures
 import dataclasses
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isthmus import errors
@@ -25,6 +24,7 @@ from isthmus.agent.host.freezing import (
     guests,
     ledger,
     libvirts,
+    refusals,
     telling,
     watchdog,
 )
@@ -143,7 +143,7 @@ class Rounds:
             except (errors.HostError, OSError) as error:
                 for entry in written:
                     self._book.disarm(entry)
-                raise _unarmed(round_id, error) from error
+                raise refusals.cannot_arm(round_id, error) from error
         return self.document(round_id)
 
     def freeze(self, round_id: str, domains: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -160,15 +160,9 @@ class Rounds:
         Raises BusyError; nothing is disarmed then. What is not armed (any more) is as good.
         """
         found = self._of(round_id)
-        refusals = list(self._pool.map(self._refuse_disarm, found))
-        if causes := [reason for reason in refusals if reason]:
-            raise errors.BusyError(
-                "the round stays armed",
-                where=f"round {round_id}",
-                cause="; ".join(causes),
-                unchanged="no dead-man was taken away; each thaws its guest at its deadline",
-                next_command=f"POST /freezes/{round_id}/thaw, then DELETE again",
-            )
+        reasons = list(self._pool.map(self._refuse_disarm, found))
+        if causes := [reason for reason in reasons if reason]:
+            raise refusals.still_armed(round_id, causes)
         for entry in found:
             self._book.disarm(entry)
         return {
@@ -216,7 +210,9 @@ class Rounds:
         found = {each.domain: self._book.entry(each.domain) for each in wanted}
         for entry in found.values():
             if entry and entry.round == round_id and entry.remaining(now) <= 0:
-                raise _busy(round_id, [f"{entry.domain}: the deadline has passed, it is void"])
+                raise refusals.not_armed(
+                    round_id, [f"{entry.domain}: the deadline has passed, it is void"]
+                )
         new = [each for each in wanted if not _armed(found[each.domain], round_id)]
         said = self._pool.map(lambda each: self.guests.status(each.domain), new)
         reasons = [
@@ -224,14 +220,16 @@ class Rounds:
             for each, guest in zip(new, said, strict=True)
         ]
         if causes := [reason for reason in reasons if reason]:
-            raise _busy(round_id, causes)
+            raise refusals.not_armed(round_id, causes)
         return new
 
     def _epoch(self, domain: str) -> int:
         return max((each.epoch for each in self._book.outcomes(domain)), default=0)
 
     def _guard(self, entry: Entry) -> None:
-        guard = guarding.Guard(entry, self._book, self.guests, by=ledger.AGENT)
+        guard = guarding.Guard(
+            entry, self._book, self.guests, by=ledger.AGENT, rivals=self._all_watchdogs
+        )
         self._guards[entry.domain] = guard
         guard.start()
 
@@ -245,6 +243,9 @@ class Rounds:
             self._watch(round_id)
         except (errors.HostError, OSError):
             log.exception("round %s has no second watchdog; this agent guards it", round_id)
+
+    def _all_watchdogs(self) -> list[entries.Process]:
+        return [each.process for children in list(self._watchdogs.values()) for each in children]
 
     def _watched(self, round_id: str) -> list[int]:
         return [each.process.pid for each in self._watchdogs.get(round_id, []) if each.alive]
@@ -377,23 +378,4 @@ def _starting_now(entry: Entry, deadline_s: float) -> Entry:
         deadline=now.boottime + deadline_s,
         armed_wall=now.wall,
         deadline_wall=now.wall + deadline_s,
-    )
-
-
-def _busy(round_id: str, causes: Iterable[str]) -> errors.BusyError:
-    return errors.BusyError(
-        "guests cannot be armed",
-        where=f"round {round_id}",
-        cause="; ".join(causes),
-        unchanged="none of them was armed or frozen by this request",
-    )
-
-
-def _unarmed(round_id: str, error: Exception) -> errors.HostError:
-    cause = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    return errors.HostError(
-        "guests cannot be armed",
-        where=f"round {round_id}",
-        cause=cause,
-        unchanged="none of them was armed or frozen by this request",
     )

@@ -53,6 +53,8 @@ def start(
     Raises `errors.HostError`; no process is left then.
     """
     argv = [sys.executable, "-m", __name__, "--state", str(book.directory), "--round", round_id]
+    me = entries.process()
+    argv += ["--agent", str(me.pid), str(me.start)]
     argv += ["--libvirt", libvirt] if libvirt else []
     for pattern in sockets:
         argv += ["--socket", pattern]
@@ -104,7 +106,11 @@ def main() -> int:
     libvirt = libvirts.virsh(options.libvirt) if options.libvirt else None
     access = guests.Guests(libvirt, tuple(options.socket))
     armed = [each for each in book.entries()[0].values() if each.round == options.round]
-    guards = [guarding.Guard(each, book, access, by=ledger.WATCHDOG) for each in armed]
+    agent = entries.Process(pid=options.agent[0], start=options.agent[1])
+    guards = [
+        guarding.Guard(each, book, access, by=ledger.WATCHDOG, rivals=lambda: [agent])
+        for each in armed
+    ]
     for guard in guards:
         guard.start()
     sys.stdout.write(_READY.decode())
@@ -118,6 +124,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="isthmus-freeze-watchdog", description=__doc__)
     parser.add_argument("--state", required=True, type=Path)
     parser.add_argument("--round", required=True)
+    parser.add_argument("--agent", required=True, nargs=2, type=int, metavar=("PID", "START"))
     parser.add_argument("--libvirt")
     parser.add_argument("--socket", action="append", default=[])
     return parser.parse_args()
