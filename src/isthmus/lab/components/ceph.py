@@ -6,7 +6,6 @@ gets a copy. The copy keeps identity and keys, and two sites never share them.
 
 import hashlib
 import inspect
-import os
 import shutil
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def _make(context: Context, target: Path) -> None:
     try:
         ceph_cluster.make(fresh, context.spawn, deadline=LONG_START_DEADLINE)
         Component.stop(Ceph(), context)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        partial = target.with_name(f"{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
         copy(work, partial)

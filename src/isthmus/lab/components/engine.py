@@ -1,11 +1,21 @@
 """The engine of one site: keeps the site's Neutron in step with what is declared and with the peers."""
 
 import json
+from pathlib import Path
 
 from isthmus.identity import config
 from isthmus.lab import calling, errors, inside
 from isthmus.lab.calling import Call, Client
-from isthmus.lab.components import haproxy, host_agent, neutron, neutron_config, rabbitmq
+from isthmus.lab.components import (
+    ceph,
+    debian_modules,
+    haproxy,
+    host_agent,
+    neutron,
+    neutron_config,
+    rabbitmq,
+    room,
+)
 from isthmus.lab.components.base import Component, Context, script
 from isthmus.lab.environment import PHYSICAL_NETWORK, SiteSpec
 
@@ -22,13 +32,20 @@ def address(site: SiteSpec) -> str:
 
 class Engine(Component):
     def needs(self, context: Context) -> list[str]:
-        return [f"{context.site.name}/{haproxy.NAME}"]
+        storage = [ceph.NAME] if ceph.NAME in context.site.components else []
+        return [f"{context.site.name}/{name}" for name in (haproxy.NAME, *storage)]
 
     def start(self, context: Context) -> None:
         context.directory.mkdir(parents=True, exist_ok=True)
         (context.directory / "state").mkdir(mode=0o700, exist_ok=True)
         path = context.write("engine.yaml", json.dumps(_configuration(context), indent=1))
-        daemon = context.spawn([script("isthmus-engine"), "--config", str(path)])
+        argv, env = [script("isthmus-engine"), "--config", str(path)], {}
+        if ceph.NAME in context.site.components:
+            # It takes snapshots of volumes by itself, with Ceph's own library.
+            seen = {ceph.cluster(context).etc: Path("/etc/ceph")}
+            room.prepare(seen)
+            argv, env = room.enter(argv, mounts=seen), debian_modules.environment(context.home)
+        daemon = context.spawn(argv, env=env)
         context.wait(daemon, lambda: _missing(context))
 
     def test(self, context: Context) -> str:

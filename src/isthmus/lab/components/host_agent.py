@@ -6,6 +6,7 @@ import requests
 
 from isthmus.identity import config
 from isthmus.lab import errors, inside
+from isthmus.lab.components import debian_modules, libvirt
 from isthmus.lab.components import host as hosting
 from isthmus.lab.components.base import Context, script
 from isthmus.lab.components.host import EXTERNAL, INTEGRATION, TUNNEL, HostComponent
@@ -17,14 +18,19 @@ SIGNING = "engines"  # the template's secret with which engines and host agents 
 
 class HostAgent(HostComponent):
     def needs(self, context: Context) -> list[str]:
-        return [hosting.unit(context, hosting.SWITCH)]
+        parts = (hosting.SWITCH, *([libvirt.PART] if _has_guests(context) else []))
+        return [hosting.unit(context, part) for part in parts]
 
     def start(self, context: Context) -> None:
         secret = context.write("secret", context.template.secret(SIGNING))
         (context.directory / "state").mkdir(mode=0o700, exist_ok=True)
         document = _configuration(context, str(secret))
         path = context.write("agent.yaml", json.dumps(document, indent=1))
-        daemon = self.spawn(context, [script("isthmus-agent"), "--config", str(path)])
+        argv, env = [script("isthmus-agent"), "--config", str(path)], {}
+        if _has_guests(context):
+            # It thaws guests through the host's libvirt or, when that is dead, through their own sockets.
+            argv, env = libvirt.inside(context, argv), debian_modules.environment(context.home)
+        daemon = self.spawn(context, argv, env=env)
         context.wait(daemon, lambda: _missing(context))
 
     def test(self, context: Context) -> str:
@@ -34,6 +40,11 @@ class HostAgent(HostComponent):
             )
         found = inside.within(context.site.namespace, lambda: _ports(context))
         return f"tells a caller who signs as the engine of {found} ports on the switch"
+
+
+def _has_guests(context: Context) -> bool:
+    """Whether libvirt runs on the host beside the agent."""
+    return f"{hosting.of(context).name}-{libvirt.PART}" in context.site.every_component
 
 
 def _ports(context: Context) -> int:

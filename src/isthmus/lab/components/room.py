@@ -8,9 +8,8 @@ times meet. A host name of its own comes with it.
 from collections.abc import Mapping
 from pathlib import Path
 
-# The namespace's mounts must not reach the machine. The first word is the host's name, or nothing.
+# The first word is the host's name, or nothing.
 _ENTER = """\
-mount --make-rprivate /
 [ -z "$1" ] || hostname "$1" || exit 71
 shift
 while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 71; shift 2; done

@@ -25,6 +25,15 @@ IMAGE_MIB = 96
 # Where the one partition begins. Without a partition table Glance takes the boot loader's sector for a disguised image.
 PARTITION_OFFSET = 1 << 20
 
+# What Nova has to know of the image: without the first it refuses to freeze its guests. A flavor needs MEMORY_MIB.
+PROPERTIES = {
+    "hw_qemu_guest_agent": "yes",
+    "hw_disk_bus": "virtio",
+    "hw_vif_model": "virtio",
+    "hw_machine_type": "pc",
+}
+MEMORY_MIB = 128
+
 _MASTER_BOOT_CODE = Path("/usr/lib/EXTLINUX/mbr.bin")
 
 # Drivers, each with whatever it depends on: the disk, the agent's port, the network, a configuration drive.
