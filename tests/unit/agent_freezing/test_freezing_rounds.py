@@ -45,7 +45,9 @@ class Agent:
         settings = config.Settings(
             kind="host", site="paris", host="compute1", listen=("127.0.0.1:0",), secret_file=secret,
             ovsdb=f"unix:{folder}/db.sock", ovs_run=folder, state=folder / "state",
-            freezing=config.Freezing(libvirt=None, sockets=(f"{folder}/{{domain}}.sock",)),
+            freezing=config.Freezing(
+                libvirt=None, sockets=(f"{folder}/{{domain}}.sock",), watchdog_environment={"MARK": "own"}
+            ),
         )  # fmt: skip
         self.agent = core.HostAgent(settings)
         self.book = ledger.Ledger(settings.state / "freezes")
@@ -123,6 +125,9 @@ def test_a_round_is_armed_frozen_thawed_and_disarmed(
     assert [(each["domain"], each["state"]) for each in armed] == [(ONE, "armed"), (TWO, "armed")]
     assert 15 < armed[0]["remaining"] <= 20
     assert armed[0]["watchdogs"] == sorted(agent.watchdogs())
+    assert b"MARK=own" in Path(f"/proc/{armed[0]['watchdogs'][0]}/environ").read_bytes().split(
+        b"\0"
+    )
     frozen = agent.results("/freezes/r1/freeze")
     assert [each["guest"] for each in frozen] == ["frozen", "frozen"]
     assert all(guest.frozen for guest in guests)

@@ -31,7 +31,8 @@ class Freezing(pydantic.BaseModel):
 
     `libvirt`: the URI, or null where there is none. `sockets`: where QEMU has the socket of the guest
     agent of ``{domain}``, as patterns; the defaults are Nova's place and libvirt's own. No freeze may
-    last longer than `longest_seconds`.
+    last longer than `longest_seconds`. `watchdog_environment`: variables that watchdogs have besides
+    the agent's own; who ends the agent's processes by a mark in their environment spares these so.
     """
 
     model_config = _STRICT
@@ -42,6 +43,7 @@ class Freezing(pydantic.BaseModel):
         "/var/lib/libvirt/qemu/channel/target/domain-*-{domain}/org.qemu.guest_agent.0",
     )
     longest_seconds: float = pydantic.Field(default=60.0, ge=1.0)
+    watchdog_environment: dict[str, str] = {}
 
 
 class Settings(pydantic.BaseModel):

@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from isthmus import errors
@@ -49,10 +49,11 @@ class Order:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Access:
-    """How to reach guests, for this process and for its watchdogs."""
+    """How to reach guests, for this process and for its watchdogs, which get `environment` besides."""
 
     libvirt: str | None
     sockets: tuple[str, ...]
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Rounds:
@@ -234,8 +235,14 @@ class Rounds:
         guard.start()
 
     def _watch(self, round_id: str) -> None:
-        libvirt, sockets = self._access.libvirt, self._access.sockets
-        child = watchdog.start(self._book, round_id, libvirt=libvirt, sockets=sockets)
+        access = self._access
+        child = watchdog.start(
+            self._book,
+            round_id,
+            libvirt=access.libvirt,
+            sockets=access.sockets,
+            environment=access.environment,
+        )
         self._watchdogs[round_id].append(child)
 
     def _watch_again(self, round_id: str) -> None:

@@ -20,7 +20,9 @@ class Freezing:
 
     def __init__(self, settings: config.Settings) -> None:
         way = settings.freezing
-        access = rounds.Access(libvirt=way.libvirt, sockets=way.sockets)
+        access = rounds.Access(
+            libvirt=way.libvirt, sockets=way.sockets, environment=way.watchdog_environment
+        )
         book = ledger.Ledger(settings.state / "freezes")
         self.rounds = rounds.Rounds(book, access, longest_seconds=way.longest_seconds)
         self._tidier = _Tidier(self.rounds)

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from isthmus import errors
@@ -46,7 +47,12 @@ class Watchdog:
 
 
 def start(
-    book: ledger.Ledger, round_id: str, *, libvirt: str | None, sockets: tuple[str, ...]
+    book: ledger.Ledger,
+    round_id: str,
+    *,
+    libvirt: str | None,
+    sockets: tuple[str, ...],
+    environment: Mapping[str, str],
 ) -> Watchdog:
     """Start the watchdog of a round whose entries are on the disk; it guards when this returns.
 
@@ -66,6 +72,7 @@ def start(
             stderr=log,
             start_new_session=True,
             cwd="/",
+            env={**os.environ, **environment},
         )
     found = Watchdog(child)
     if not _ready(child):
