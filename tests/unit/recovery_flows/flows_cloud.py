@@ -183,6 +183,9 @@ class Shelf:
         found = self._signed.get(place.manifest)
         return (found.manifest, found.signature) if found else (None, None)
 
+    def delete_checkpoint(self, place: Place) -> None:
+        self._signed.pop(place.manifest, None)
+
 
 class Markers:
     """Epoch markers in memory."""
@@ -255,6 +258,7 @@ def means_of(database: databases.Database, cloud: Cloud) -> tuple[Means, Markers
         key=key,
         ring=KeyRing(key.public),
         hosts=nothing,
+        guests=nothing,
         snapshots=nothing,
         probe=lambda operation, member, server: {"records_bad": 0, "member": member.name},
     )

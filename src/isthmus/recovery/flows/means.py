@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import x25519
@@ -22,6 +23,7 @@ from isthmus.recovery.declarations import Group, Member, Policy
 from isthmus.recovery.epochs import Epochs
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.freezing.atom import Hosts
+from isthmus.recovery.freezing.hooks import Guests
 from isthmus.recovery.manifest import Manifest
 from isthmus.recovery.metadata.definitions import SealedText
 from isthmus.recovery.metadata.reading import Clients
@@ -52,7 +54,9 @@ class Means:
     key: SigningKey
     ring: KeyRing
     hosts: Hosts
+    guests: Guests
     snapshots: Snapshots
+    hook_scripts: Path | None = None
     backup_container: str | None = None
     seal_to: tuple[x25519.X25519PublicKey, ...] = ()
     unsealing_keys: tuple[str, ...] = ()

@@ -11,8 +11,8 @@ from typing import Any
 from isthmus.operations.recipes import Run, Thing
 from isthmus.recovery import checkpoints
 from isthmus.recovery.checkpoints import Phase, Place
+from isthmus.recovery.flows.checkpointing import BACKUPS, CHECKPOINT, ROUND, Step
 from isthmus.recovery.flows.means import Means
-from isthmus.recovery.flows.protect import BACKUPS, CHECKPOINT, ROUND, Step
 from isthmus.recovery.snapshots import naming
 
 

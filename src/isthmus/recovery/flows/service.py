@@ -1,0 +1,157 @@
+"""Recovery in one engine: desk, runner and schedule over one database, started and stopped together.
+
+It exists so that the engine needs to know one object. Everything may be used from any thread; routes
+take `desk` and `declared`, and `validate`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from isthmus import errors
+from isthmus.operations import records
+from isthmus.operations.desk import Asker, Desk, Request
+from isthmus.operations.kinds import Kind, Origin, Privilege
+from isthmus.operations.leases import SECONDS
+from isthmus.operations.runner import Runner, new_owner
+from isthmus.operations.values import Operation, Person, Phase
+from isthmus.recovery import findings, manifest
+from isthmus.recovery.declarations import Group
+from isthmus.recovery.findings import Finding
+from isthmus.recovery.flows import bringing, returning
+from isthmus.recovery.flows.declared import Declared
+from isthmus.recovery.flows.means import Means
+from isthmus.recovery.mapping import Mapping
+from isthmus.recovery.plans import creating
+from isthmus.store import databases
+
+LOG = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+"""How often the schedule is looked at; policies count in minutes."""
+
+SCHEDULER = Person(id="schedule", name="schedule")
+
+
+class Service:
+    """See the module. `means` is made by the engine, with the `operations` of this database."""
+
+    def __init__(
+        self, database: databases.Database, means: Means, *, lease_seconds: float = SECONDS
+    ) -> None:
+        self.means, self.declared = means, means.declared
+        self.runner = Runner(
+            database,
+            returning.recipes(means, database),
+            owner=new_owner(means.site),
+            lasts=lease_seconds,
+        )
+        self.desk = Desk(database, means.site, changed=self.runner.wake)
+        self._schedule = Schedule(self.desk, self.declared, means.site)
+
+    def start(self) -> None:
+        """Begin to work; what was cut off is gone on with."""
+        self.runner.start()
+        self._schedule.start()
+
+    def stop(self) -> None:
+        """Begin nothing more; what runs is gone on with by the next engine."""
+        self._schedule.stop()
+        self.runner.stop()
+
+    def validate(self, plan: Mapping, *, create: bool) -> Sequence[Finding]:
+        """What would keep the groups of a plan from coming back here now, each by its newest
+        checkpoint; `create`: make first what can be made safely."""
+        found: list[Finding] = []
+        for group in self.declared.groups():
+            if self.declared.plan_for(group) == plan:
+                found += self._validated(group, create=create)
+        return found
+
+    def _validated(self, group: Group, *, create: bool) -> Sequence[Finding]:
+        newest = self.declared.newest(group.id)
+        if newest is None:
+            return [_unprotected(group)]
+        known: manifest.Manifest = self.means.manifest(newest)
+        validation = bringing.validated(self.means, known)
+        if create and validation.creations:
+            clients = self.means.clients(self.means.target_project(group))
+            creating.create(clients, validation.creations)
+            validation = bringing.validated(self.means, known)
+        return validation.findings
+
+
+def _unprotected(group: Group) -> Finding:
+    return Finding(
+        code=findings.Code.NO_RESTORE_PATH,
+        outcome=findings.Outcome.ERROR,
+        subject=f"group {group.name}",
+        site=group.backup_site,
+        summary="it has no checkpoint that can be returned to",
+        cause="none was made, or none is known here",
+        remedy=f"isthmus operation protect {group.name}",
+        servers=tuple(member.name for member in group.members),
+    )
+
+
+def operations_of(database: databases.Database) -> Callable[[str], Sequence[Operation]]:
+    """For `Means.operations`."""
+    return lambda group_id: records.listed(database, group_id=group_id)
+
+
+class Schedule(threading.Thread):
+    """Asks for checkpoints as policies say. It can ask for nothing else: see `kinds`."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        declared: Declared,
+        site: str,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(name="recovery-schedule", daemon=True)
+        self._desk, self._declared, self._site, self._clock = desk, declared, site, clock
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            try:
+                self.look()
+            except errors.IsthmusError as error:
+                LOG.warning("the schedule cannot be looked at: %s", error)
+            except Exception:
+                LOG.exception("schedule: an error in the engine itself; it goes on")
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._ended.set()
+
+    def look(self) -> None:
+        """Ask for what is due."""
+        for group in self._declared.groups():
+            if group.site == self._site and self._due(group):
+                self._ask(group)
+
+    def _due(self, group: Group) -> bool:
+        """From one checkpoint's start to the next's; never two at once."""
+        every = self._declared.policy(group.policy).schedule_s
+        if every is None:
+            return False
+        known = self._desk.operations(group.id)
+        if any(each.phase is not Phase.FINISHED for each in known):
+            return False
+        last = [each.requested_at for each in known if each.kind is Kind.PROTECT]
+        return self._clock() - max(last, default=0.0) >= every
+
+    def _ask(self, group: Group) -> None:
+        asker = Asker(
+            person=SCHEDULER,
+            privileges=frozenset({Privilege.OPERATE}),
+            origin=Origin.SCHEDULE,
+        )
+        request = Request(kind=Kind.PROTECT, group_id=group.id, group=group.name)
+        self._desk.request(asker, request)
