@@ -18,10 +18,10 @@ unit: setup ## tests that need no root and no lab
 
 test: setup check ## everything: checks, unit, functional, lab
 	$(BIN)/python -m pytest tests/unit/plugins_neutron
-	$(BIN)/python -m pytest -m "not chaos and not network"
+	$(BIN)/python -m pytest -m "not chaos and not long"
 
-test-network: setup ## the lab tests of networks, in their own environment
-	$(BIN)/python -m pytest -m "network and not chaos"
+test-network: setup ## all lab tests of networks; `make test` has the most telling ones
+	$(BIN)/python -m pytest tests/lab/network -m "not chaos"
 
 check: setup ## style, types, import contracts, documentation
 	$(BIN)/ruff check .

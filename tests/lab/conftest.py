@@ -1,4 +1,4 @@
-"""Fixtures of the lab tests, a mark for those that need the environment with networks, and the logs of what failed."""
+"""Fixtures of the lab tests, which of them every run has, and the logs of what failed."""
 
 import time
 from collections.abc import Iterator
@@ -11,12 +11,23 @@ __all__ = ["lab", "lab_up", "machine", "network_lab", "network_up", "wide_up"]
 
 NETWORK = Path(__file__).parent / "network"
 
+# What of the networks belongs to `make test`: whole modules, and single tests of others. `make test-network` runs all of them.
+MODULES = {"test_network_engine.py", "test_network_reconcile.py", "test_z_network_wide.py"}
+SINGLE = {
+    "test_a_dead_host_is_silent_everywhere_and_returns_with_its_guests",
+    "test_a_narrow_link_is_named_with_what_passes",
+    "test_a_planned_move_is_answered_from_the_other_site_after_a_short_gap",
+    "test_an_owner_that_is_cut_off_loses_the_address_before_the_other_site_takes_it",
+    "test_when_the_owners_host_dies_the_other_site_answers",
+}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in the folder `network` is marked so: it brings up another environment."""
+    """Leave to a run of their own what is in the folder `network` and named above by nobody."""
     for item in items:
-        if item.path.is_relative_to(NETWORK):
-            item.add_marker(pytest.mark.network)
+        named = item.path.name in MODULES or item.name in SINGLE
+        if item.path.is_relative_to(NETWORK) and not named:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(hookwrapper=True)
