@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from isthmus.cli.operation_client import Engines, path
 from isthmus.cli.site import Lines
 
 Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+
+REBUILD_SECONDS = 600.0
+"""Each manifest is read and verified; a store with thousands of them takes minutes."""
 
 
 class List(lister.Lister):
@@ -54,6 +58,42 @@ class Show(show.ShowOne):
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
+    ) -> int:
+        return reports.choose(super().produce_output, parsed_args, column_names, data)
+
+
+class Rebuild(lister.Lister):
+    """Have an engine that lost its database learn everything from the manifests of the remote store.
+
+    The rows are what is wrong with manifests that were refused. Leaves with 0 when there are none, 1
+    for warnings, 2 for errors.
+    """
+
+    exit_code = 0
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--site", required=True, help="Whose engine shall learn.")
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        super().run(parsed_args)
+        return self.exit_code
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        client = Engines(self.app.options.sites, parsed_args.site).of(parsed_args.site)
+        answer = client.post(path("rebuild"), timeout=REBUILD_SECONDS)
+        learnt = ", ".join(f"{count} {what}" for what, count in answer["learnt"].items())
+        print(f"learnt: {learnt}", file=sys.stderr)
+        codes = {"INFO": 0, "WARN": 1, "ERROR": 2}
+        found = answer["findings"]
+        self.exit_code = max((codes[each["outcome"]] for each in found), default=0)
+        names = ("outcome", "subject", "summary", "cause", "remedy")
+        header = ("Outcome", "Subject", "Summary", "Cause", "Remedy")
+        return header, [tuple(each[name] for name in names) for each in found]
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
     ) -> int:
         return reports.choose(super().produce_output, parsed_args, column_names, data)
 

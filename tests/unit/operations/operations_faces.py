@@ -66,6 +66,9 @@ class Home:
             ),
         )  # fmt: skip
 
+    def rebuild(self) -> tuple[tuple[int, int, int], Sequence[Finding]]:
+        return (1, 2, 3), self.validate(Mapping(name="x", source="a", target="b"), create=False)
+
 
 @dataclasses.dataclass
 class Faces:

@@ -219,3 +219,12 @@ def test_what_does_not_exist_is_told_with_what_does(faces: Faces, isthmus: Cli) 
     with pytest.raises(errors.UsageError):
         isthmus(checkpoint.Show, "none")
     assert isthmus(checkpoint.List).code == 0
+
+
+def test_an_engine_learns_from_the_store_and_says_what_it_refused(
+    faces: Faces, isthmus: Cli
+) -> None:
+    ended = isthmus(checkpoint.Rebuild, "--site", "lyon", "-f", "json")
+    assert ended.code == 2
+    assert "1 groups, 2 policies, 3 checkpoints" in ended.err
+    assert faces.call("POST", "/v1/rebuild", token="reader").status_code == 403

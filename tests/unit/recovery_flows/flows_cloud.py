@@ -183,6 +183,10 @@ class Shelf:
         found = self._signed.get(place.manifest)
         return (found.manifest, found.signature) if found else (None, None)
 
+    def places(self) -> list[Place]:
+        found = (Place.parse(key) for key in self._signed)
+        return [each for each in found if each is not None]
+
     def delete_checkpoint(self, place: Place) -> None:
         self._signed.pop(place.manifest, None)
 

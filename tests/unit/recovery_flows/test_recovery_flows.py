@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flows_cloud import Cloud, means_of
 from operations_bench import BERT, asker, ended
 
+from isthmus import errors
 from isthmus.operations.desk import Desk, Request
 from isthmus.operations.kinds import Kind
 from isthmus.operations.leases import FencedError
@@ -16,7 +19,9 @@ from isthmus.operations.recipes import Recipes
 from isthmus.operations.runner import Runner
 from isthmus.operations.values import Operation, Outcome, Phase
 from isthmus.recovery.flows import returning
-from isthmus.store import databases
+from isthmus.recovery.flows.declared import Declared
+from isthmus.recovery.flows.service import Service
+from isthmus.store import databases, schema
 
 EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": []}
 
@@ -206,3 +211,26 @@ def test_cleanup_takes_away_what_a_rollback_left(lyon: Lyon) -> None:
     ended(refused, Outcome.REFUSED)
     cleaned, _ = lyon.request(Kind.CLEANUP, operation=operation.id)
     assert cleaned.phase is Phase.FINISHED
+
+
+def test_a_database_that_was_lost_is_rebuilt_from_manifests(lyon: Lyon, tmp_path: Path) -> None:
+    """Lyon's controller knows nothing but the store afterwards, and can fail over all the same."""
+    fresh = databases.connect(f"sqlite:///{tmp_path}/fresh.db")
+    schema.upgrade(fresh)
+    declared = Declared(fresh)
+    service = Service(fresh, dataclasses.replace(lyon.means, declared=declared))
+    learnt, findings = service.rebuild()
+    assert learnt == (1, 1, 1)
+    assert findings == ()
+    assert declared.groups() == lyon.means.declared.groups()
+    assert declared.checkpoints() == lyon.means.declared.checkpoints()
+    assert service.rebuild()[0] == (0, 0, 0)
+
+
+def test_of_two_changes_of_a_group_from_the_same_reading_one_is_refused(lyon: Lyon) -> None:
+    declared = lyon.means.declared
+    read = declared.group("vnf")
+    declared.change_group(dataclasses.replace(read, name="first", revision=read.revision + 1))
+    with pytest.raises(errors.BusyError, match="not changed"):
+        declared.change_group(dataclasses.replace(read, name="second", revision=read.revision + 1))
+    assert declared.group(read.id).name == "first"

@@ -50,6 +50,10 @@ class Home(Protocol):
         """What would keep the groups of a plan from coming back now; `create`: make first what can
         be made safely."""
 
+    def rebuild(self) -> tuple[tuple[int, int, int], Sequence[Finding]]:
+        """How many groups, policies and checkpoints were learnt from the remote store, and what is
+        wrong with the others."""
+
 
 def router(home: Home) -> fastapi.APIRouter:
     """The routes; reading needs `reader` or `admin`, everything else `admin`."""
@@ -175,12 +179,20 @@ def _plans(routes: fastapi.APIRouter, home: Home) -> None:
 
 def _checkpoints(routes: fastapi.APIRouter, home: Home) -> None:
     reader, known = fastapi.Depends(home.require_reader), home.declared
+    admin = fastapi.Depends(home.require_admin)
 
     @routes.get("/checkpoints")
     def list_checkpoints(group: str | None = None, caller: Caller = reader) -> Document:
         """What is known of checkpoints, the newest of each group first."""
         group_id = known.group(group).id if group else None
         return {"checkpoints": [_aged(each) for each in known.checkpoints(group_id)]}
+
+    @routes.post("/rebuild")
+    def rebuild(caller: Caller = admin) -> Document:
+        """Learn groups, policies and checkpoints from the manifests of the remote store."""
+        (groups, policies, checkpoints), found = home.rebuild()
+        learnt = {"groups": groups, "policies": policies, "checkpoints": checkpoints}
+        return {"learnt": learnt, "findings": [documents.write(each) for each in found]}
 
     @routes.get("/checkpoints/{checkpoint_id}")
     def show_checkpoint(checkpoint_id: str, caller: Caller = reader) -> Document:

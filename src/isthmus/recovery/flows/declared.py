@@ -19,6 +19,7 @@ from isthmus.recovery import checkpoints, declarations
 from isthmus.recovery.checkpoints import Checkpoint
 from isthmus.recovery.declarations import Group, Policy
 from isthmus.recovery.mapping import Mapping
+from isthmus.recovery.rebuild import Rebuilt
 from isthmus.store import databases, tables
 from isthmus.store import declared as rows
 
@@ -72,7 +73,10 @@ class Declared:
         declarations.check_group(group)
         declarations.check_together(group, self.groups())
         self.policy(group.policy)
-        self._replace(tables.Group, group, group.id, group.revision - 1)
+        row = self._row(tables.Group, Group.from_document, group.id, "protection group")
+        # Rows count by themselves: a group that was learnt from a manifest has a past elsewhere.
+        expected = row.revision if row.value.revision == group.revision - 1 else -1
+        self._replace(tables.Group, group, group.id, expected)
         return group
 
     def delete_group(self, group: Group) -> None:
@@ -204,6 +208,35 @@ class Declared:
     def forget_checkpoint(self, checkpoint_id: str) -> None:
         """Forget a checkpoint that is gone."""
         self._database.write(lambda session: rows.forget_checkpoint(session, checkpoint_id))
+
+    def keep(self, rebuilt: Rebuilt) -> tuple[int, int, int]:
+        """Take over what manifests say; how many groups, policies and checkpoints were new or
+        changed. What is declared here and newer stays."""
+        policies = [each for each in rebuilt.policies if self._kept_policy(each)]
+        groups = [each for each in rebuilt.groups if self._kept_group(each)]
+        known = {each.id: each for each in self.checkpoints()}
+        fresh = [each for each in rebuilt.checkpoints if known.get(each.id) != each]
+        for each in fresh:
+            self.put_checkpoint(each)
+        return len(groups), len(policies), len(fresh)
+
+    def _kept_policy(self, policy: Policy) -> bool:
+        if policy.name in {each.name for each in self.policies()}:
+            return False
+        self.create_policy(policy)
+        return True
+
+    def _kept_group(self, group: Group) -> bool:
+        known = next((each for each in self.groups() if each.id == group.id), None)
+        if known is None:
+            self.create_group(group)
+        elif known.revision < group.revision:
+            self._replace(tables.Group, group, group.id, self._revision(group.id))
+        return known is None or known.revision < group.revision
+
+    def _revision(self, group_id: str) -> int:
+        found = self._known(tables.Group, Group.from_document)
+        return next(each.revision for each in found if each.id == group_id)
 
     def _known(self, table: rows.Table, read: Callable[[dict[str, Any]], V]) -> list[Known]:
         found = self._database.read(lambda session: rows.rows(session, table))

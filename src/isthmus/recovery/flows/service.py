@@ -19,6 +19,7 @@ from isthmus.operations.leases import SECONDS
 from isthmus.operations.runner import Runner, new_owner
 from isthmus.operations.values import Operation, Person, Phase
 from isthmus.recovery import findings, manifest
+from isthmus.recovery import rebuild as rebuilding
 from isthmus.recovery.declarations import Group
 from isthmus.recovery.findings import Finding
 from isthmus.recovery.flows import bringing, returning
@@ -70,6 +71,20 @@ class Service:
             if self.declared.plan_for(group) == plan:
                 found += self._validated(group, create=create)
         return found
+
+    def rebuild(self) -> tuple[tuple[int, int, int], Sequence[Finding]]:
+        """Learn groups, policies and checkpoints from the manifests of the remote store: how many of
+        each were new, and what is wrong with the others. Raises StoreError."""
+        store, places = self.means.store, self.means.store.places()
+        stored = []
+        for place in places:
+            found, signature = store.manifest(place)
+            stored.append(rebuilding.Stored(place=place, manifest=found, signature=signature))
+        markers = {place.group_id: self.means.epochs.latest(place.group_id) for place in places}
+        rebuilt = rebuilding.rebuild(
+            stored, site=self.means.site, ring=self.means.ring, markers=markers
+        )
+        return self.declared.keep(rebuilt), rebuilt.findings
 
     def _validated(self, group: Group, *, create: bool) -> Sequence[Finding]:
         newest = self.declared.newest(group.id)
