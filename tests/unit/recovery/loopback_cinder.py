@@ -75,7 +75,8 @@ class Model:
             for pattern, verb, do in ROUTES:
                 found = re.fullmatch(pattern, path)
                 if found and verb == method:
-                    return do(self, *found.groups(), query=query, body=body)
+                    done: Json = getattr(self, do.__name__)(*found.groups(), query=query, body=body)
+                    return done
             raise Refused(404, f"no route {method} {path}")
 
     # Each of these is one request.
