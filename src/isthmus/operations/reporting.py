@@ -20,6 +20,9 @@ from isthmus.operations.ledger import Part, State, StepRecord, There
 from isthmus.operations.recipes import Thing
 from isthmus.operations.values import Finding, Operation, Outcome, Phase, Skip
 
+LONGEST_TEXT = 200
+"""Characters of a step's text that is still a figure and not a document."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepLine:
@@ -76,7 +79,7 @@ class Report:
     """Objects that it made and that may still be there, when it was to leave none."""
     facts: Mapping[str, str]
     results: Mapping[str, Mapping[str, Any]]
-    """What the steps left, by step: figures of the capability among them."""
+    """Figures and short texts that the steps left, by step."""
 
 
 def report(operation: Operation, steps: Sequence[StepRecord], things: Sequence[Thing]) -> Report:
@@ -101,7 +104,7 @@ def report(operation: Operation, steps: Sequence[StepRecord], things: Sequence[T
         findings=plan.findings if plan else (),
         left=_left(operation, things),
         facts=plan.facts if plan else {},
-        results={each.name: each.result for each in steps if each.result},
+        results={each.name: found for each in steps if (found := _figures(each.result))},
     )
 
 
@@ -143,6 +146,11 @@ def _line(record: StepRecord) -> StepLine:
         error=record.error,
         began_at=record.began_at,
     )
+
+
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
+    return {name: value for name, value in plain.items() if len(str(value)) <= LONGEST_TEXT}
 
 
 def _left(operation: Operation, things: Sequence[Thing]) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _approval(operation: Operation, now: float) -> Document | None:
 def _steps(operation: Operation, records: Sequence[StepRecord]) -> list[Document]:
     """Those that were begun, then those of the plan that were not."""
     begun = {(each.part, each.name) for each in records}
-    found = [{**documents.write(each), "seconds": each.seconds} for each in records]
+    found = [_record(each) for each in records]
     plan = operation.plan
     if plan is None:
         return found
@@ -87,6 +87,14 @@ def _steps(operation: Operation, records: Sequence[StepRecord]) -> list[Document
             planned = {"part": part, "name": step.name, "title": step.title, "state": "planned"}
             found.append({**planned, "attempts": 0, "seconds": None, "error": None})
     return found
+
+
+def _record(record: StepRecord) -> Document:
+    """Without what only the steps need: definitions of a thousand servers are megabytes."""
+    document = documents.write(record)
+    for inner in ("result", "memory"):
+        del document[inner]
+    return {**document, "seconds": record.seconds}
 
 
 def _thing(thing: Thing) -> Document:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+import fastapi
 import pytest
 from flows_cloud import Cloud, means_of
 from operations_bench import BERT, asker, ended
+from starlette.testclient import TestClient
 
 from isthmus import errors
+from isthmus.engine.api import operations_home
+from isthmus.engine.rights import Caller
 from isthmus.operations.desk import Desk, Request
 from isthmus.operations.kinds import Kind
 from isthmus.operations.leases import FencedError
@@ -234,3 +239,18 @@ def test_of_two_changes_of_a_group_from_the_same_reading_one_is_refused(lyon: Ly
     with pytest.raises(errors.BusyError, match="not changed"):
         declared.change_group(dataclasses.replace(read, name="second", revision=read.revision + 1))
     assert declared.group(read.id).name == "first"
+
+
+def test_an_engine_offers_all_routes_of_recovery(lyon: Lyon) -> None:
+    def nobody() -> Caller:
+        return Caller(user_id="u", user="anna", project_id="p", roles=frozenset({"admin"}))
+
+    engine: Any = argparse.Namespace(site="lyon", require_admin=nobody, require_reader=nobody)
+    app = fastapi.FastAPI()
+    app.include_router(operations_home.router(engine, Service(lyon.database, lyon.means)))
+    with TestClient(app) as http:
+        assert [each["name"] for each in http.get("/v1/groups").json()["groups"]] == ["vnf"]
+        asked = http.post("/v1/operations", json={"kind": "failover", "group": "vnf"}).json()
+        assert asked["operation"]["four_eyes"]
+        found = http.post("/v1/plans/p-l/validate").json()["findings"]
+        assert [each for each in found if each["outcome"] == "ERROR"] == []

@@ -19,7 +19,7 @@ from isthmus.operations.values import Operation
 from isthmus.recovery import manifest
 from isthmus.recovery.checkpoints import Checkpoint, Place
 from isthmus.recovery.cinder import Cinder, Volume
-from isthmus.recovery.declarations import Group, Member, Policy
+from isthmus.recovery.declarations import Group, Member, Policy, SnapshotDriver
 from isthmus.recovery.epochs import Epochs
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.freezing.atom import Hosts
@@ -30,6 +30,8 @@ from isthmus.recovery.metadata.reading import Clients
 from isthmus.recovery.remote_store import Store
 from isthmus.recovery.signatures import KeyRing, SigningKey
 from isthmus.recovery.snapshots import Driver
+from isthmus.recovery.snapshots.cinder import CinderSnapshots
+from isthmus.recovery.snapshots.rbd import Cluster, RbdSnapshots
 
 Snapshots = Callable[[Policy, Cinder, Sequence[str], str, str], Driver]
 """The driver for policy, Cinder, volumes, round id, group id."""
@@ -95,6 +97,26 @@ class Means:
         """Where the group's servers are made here."""
         plan = self.declared.plan_for(group)
         return (plan.target_project_id if plan else None) or group.project_id
+
+
+def drivers(cluster: Cluster | None) -> Snapshots:
+    """The drivers of this site; `cluster`: of the volumes' backend, None where it is not Ceph."""
+
+    def driver(
+        policy: Policy, cinder: Cinder, volumes: Sequence[str], round_id: str, group_id: str
+    ) -> Driver:
+        if policy.driver is SnapshotDriver.CINDER:
+            return CinderSnapshots(cinder, volumes, round_id=round_id, group_id=group_id)
+        if cluster is None:
+            raise errors.ConfigurationError(
+                f"the policy {policy.name} cannot be followed",
+                cause="it asks for the driver rbd, and this engine knows no Ceph cluster",
+                unchanged="no guest was frozen",
+                next_command=f"isthmus policy set {policy.name} --driver cinder",
+            )
+        return RbdSnapshots(cinder, cluster, volumes, round_id=round_id, group_id=group_id)
+
+    return driver
 
 
 class Kept:
