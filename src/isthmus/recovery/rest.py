@@ -15,9 +15,6 @@ from isthmus.sites import failures
 
 CONNECT_S = 2.0
 READ_S = 60.0
-PAGE = 1000
-"""What OpenStack services give at most in one answer, unless configured otherwise."""
-
 _ID = re.compile(r"req-[0-9a-f-]{36}")
 
 
@@ -70,14 +67,20 @@ class Api:
                 raise
 
     def all(self, path: str, collection: str, **query: Any) -> Iterator[Any]:
-        """All objects of a collection, page after page by marker."""
+        """All objects of a collection, page after page.
+
+        Services cut lists off at a limit of their own and say so by a link; a list that was cut off
+        must never be taken for the whole.
+        """
         marker: dict[str, str] = {}
         while True:
-            found = self.get(path, **query, limit=PAGE, **marker)[collection]
+            answer = self.get(path, **query, **marker)
+            found = answer[collection]
             yield from found
-            if len(found) < PAGE:
+            links = answer.get(f"{collection}_links") or []
+            if not found or not any(each.get("rel") == "next" for each in links):
                 return
-            marker = {"marker": found[-1]["id"]}
+            marker = {"marker": str(found[-1]["id"])}
 
     def find(self, path: str, noun: str) -> Any | None:
         """The object at `path`, None if there is none."""
@@ -94,17 +97,15 @@ class Api:
         """The JSON document of the answer, None if it is empty. Raises CloudError."""
         what = f"{self._service}: {method} {path}"
         options: dict[str, Any] = {} if body is None else {"json": body}
+        root = self._root(what)
         response = self._tried(
             what,
             lambda: self._session.request(
-                path,
+                root + path,
                 method,
                 params=dict(query or {}),
-                endpoint_filter={
-                    "service_type": self._service,
-                    "region_name": self.region,
-                    "interface": "internal",
-                },
+                # keystoneauth would write bodies to the debug log: user data, keys.
+                log=False,
                 microversion=self._microversion,
                 microversion_service_type=self._service,
                 connect_retries=0,
@@ -123,11 +124,29 @@ class Api:
             )
         return response.json() if response.content.strip() else None
 
+    def _root(self, what: str) -> str:
+        """The service's URL; Neutron's is in some catalogs with its version, which paths have."""
+        url = self._tried(
+            what,
+            lambda: self._session.get_endpoint(
+                service_type=self._service, region_name=self.region, interface="internal"
+            ),
+        )
+        if not url:
+            raise CloudError(
+                f"{what} failed",
+                where=f"site {self.region}",
+                cause=f"the catalog has no {self._service} endpoint for the region",
+            )
+        return str(url).rstrip("/").removesuffix("/v2.0")
+
     def _tried(self, what: str, do: Any) -> Any:
         try:
             return do()
         except Exception as error:  # keystoneauth, requests and urllib3 have each their own tree
-            text = failures.sentence(error, connect=CONNECT_S, read=self._read)
+            # keystoneauth calls every timeout one of connecting; what it wraps knows better.
+            inner = error.__context__ if "Connect" in type(error).__name__ else None
+            text = failures.sentence(inner or error, connect=CONNECT_S, read=self._read)
             raise CloudError(f"{what} failed", where=f"site {self.region}", cause=text) from error
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Iterator
 
+import keystoneauth1.noauth
+import keystoneauth1.session
 import pytest
 from loopback_cinder import Model, serving
 
@@ -255,3 +257,33 @@ def test_what_a_cloud_refuses_is_said_in_its_words(cinder: Cinder, model: Model)
     assert caught.value.status == 404
     assert cinder.backup("nobody") is None
     cinder.delete_snapshot("nobody")
+
+
+def test_a_list_that_the_service_cut_off_is_read_to_its_end(
+    cinder: Cinder, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(7):
+        cinder.create_snapshot("v1", f"s{n}", {})
+    whole = Model.list_snapshots
+
+    def in_pages(self: Model, query: dict[str, str], **more: object) -> dict[str, object]:
+        found = whole(self, query)["snapshots"]
+        ids = [each["id"] for each in found]
+        start = ids.index(query["marker"]) + 1 if "marker" in query else 0
+        links = [{"rel": "next", "href": ""}] if start + 3 < len(found) else []
+        return {"snapshots": found[start : start + 3], "snapshots_links": links}
+
+    monkeypatch.setattr(Model, "list_snapshots", in_pages)
+    in_pages.__name__ = "list_snapshots"
+    assert len(cinder.snapshots("v1")) == 7
+
+
+def test_a_cloud_that_is_gone_and_a_catalog_without_the_service_are_told_apart() -> None:
+    gone = keystoneauth1.session.Session(
+        auth=keystoneauth1.noauth.NoAuth(endpoint="http://127.0.0.1:9")
+    )
+    with pytest.raises(CloudError, match="connection refused"):
+        Cinder(gone, "paris").volume("v")
+    nothing = keystoneauth1.session.Session(auth=keystoneauth1.noauth.NoAuth())
+    with pytest.raises(CloudError, match="no block-storage endpoint"):
+        Cinder(nothing, "paris").volume("v")
