@@ -217,6 +217,13 @@ class Keeper(threading.Thread):
             self._look_after(touched)
         for origin in touched:
             self._heard.pop(origin, None)
+        self._settle(touched)
+
+    def _settle(self, touched: frozenset[Origin]) -> None:
+        """Want a round when a party to a clash has changed: the other one may be free to go on."""
+        named = (f.names(each.port_id) for f in self.report.findings for each in touched)
+        if any(named):
+            self._state = rounds.wanted(self._state, time.monotonic(), patient=True)
 
     def _own(self) -> SiteView:
         memory = self._memories.get(self._around.site, Memory())

@@ -71,6 +71,10 @@ class Finding:
     remedy: str
     owners: tuple[str, ...] = ()
 
+    def names(self, port_id: str) -> bool:
+        """Whether the port is a party to it."""
+        return any(port_id in owner for owner in self.owners)
+
     @property
     def key(self) -> tuple[str, ...]:
         """Equal for the same trouble seen twice, so that a face can say since when it stands."""

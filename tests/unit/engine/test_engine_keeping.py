@@ -200,3 +200,18 @@ def test_two_keepers_of_one_site_do_no_harm_to_each_other(world: World, keeper: 
     keeper.sync().wait(5.0)
     assert world.sites["paris"].origins == {"lyon/l-1", "lyon/l-2"}
     other.stop()
+
+
+def test_the_other_party_of_a_clash_goes_on_as_soon_as_the_first_is_gone(
+    world: World, keeper: Keeper
+) -> None:
+    paris, lyon = world.sites["paris"], world.sites["lyon"]
+    mine, theirs = paris.boot("p-9", 109), lyon.boot("l-9", 109)
+    assert mine.ips == theirs.ips
+    keeper.want_round()
+    wait_for(lambda: any(each.names("l-9") for each in keeper.report.findings))
+    assert "lyon/l-9" not in paris.origins
+    wait_for(lambda: keeper.report.end is End.EMPTY)
+    del paris.ports["p-9"]
+    keeper.changed_here(["p-9"])
+    wait_for(lambda: "lyon/l-9" in paris.origins)
