@@ -14,10 +14,12 @@ demo: setup ## three real sites and the tour through them; leaves the lab up
 
 unit: setup ## tests that need no root and no lab
 	$(BIN)/python -m pytest tests/unit/plugins_neutron
+	$(BIN)/python -m pytest tests/unit/plugins_nova
 	$(BIN)/python -m pytest tests/unit
 
 test: setup check ## everything: checks, unit, functional, lab
 	$(BIN)/python -m pytest tests/unit/plugins_neutron
+	$(BIN)/python -m pytest tests/unit/plugins_nova
 	$(BIN)/python -m pytest -m "not chaos and not long"
 
 test-network: setup ## all lab tests of networks; `make test` has the most telling ones
