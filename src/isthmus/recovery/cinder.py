@@ -181,6 +181,14 @@ class Cinder:
         mine = (each for each in found if marks.items() <= (each.get("metadata") or {}).items())
         return next((str(each["id"]) for each in mine), None)
 
+    def named_volume(self, name: str) -> str | None:
+        """The ID of a volume of the project with this name."""
+        found = self._api.all("/volumes/detail", "volumes", name=name)
+        return next((str(each["id"]) for each in found if each.get("name") == name), None)
+
+    def rename_volume(self, volume_id: str, name: str) -> None:
+        self._api.put(f"/volumes/{volume_id}", {"volume": {"name": name}})
+
     def create_volume(
         self,
         *,

@@ -86,7 +86,11 @@ class Model:
 
     def list_volumes(self, query: dict[str, str], **_: Any) -> Json:
         marks = json.loads(query.get("metadata", "{}"))
-        found = [v for v in self.volumes.values() if marks.items() <= v["metadata"].items()]
+        found = [
+            v
+            for v in self.volumes.values()
+            if marks.items() <= v["metadata"].items() and query.get("name", v["name"]) == v["name"]
+        ]
         return {"volumes": found}
 
     def create_volume(self, body: Json, **_: Any) -> Json:
@@ -95,6 +99,10 @@ class Model:
         volume = list(self.volumes.values())[-1]
         volume.update(metadata=made["metadata"], status="creating", name=made["name"])
         return {"volume": volume}
+
+    def rename_volume(self, volume_id: str, body: Json, **_: Any) -> Json:
+        self.volumes[volume_id]["name"] = body["volume"]["name"]
+        return {"volume": self.volumes[volume_id]}
 
     def show_metadata(self, volume_id: str, **_: Any) -> Json:
         return {"metadata": self.volumes[volume_id]["metadata"]}
@@ -217,6 +225,8 @@ class Model:
         if part is None:
             volume["content"] = self.backups[backup_id]["content"]
             volume["status"] = "restoring-backup"
+            # As BackupMetadataAPI.put does: all that was there is lost.
+            volume["metadata"] = {"of": "the source"}
         else:
             volume["status"] = "error_restoring"
         return {"restore": {}}
@@ -237,6 +247,7 @@ ROUTES: list[tuple[str, str, Callable[..., Json]]] = [
     ("/volumes/detail", "GET", Model.list_volumes),
     ("/volumes", "POST", Model.create_volume),
     (f"/volumes/{ID}", "GET", Model.show_volume),
+    (f"/volumes/{ID}", "PUT", Model.rename_volume),
     (f"/volumes/{ID}/metadata", "GET", Model.show_metadata),
     (f"/volumes/{ID}/metadata", "POST", Model.add_metadata),
     (f"/os-quota-sets/{ID}", "GET", Model.quota),
@@ -282,7 +293,7 @@ def serving(model: Model) -> Iterator[Cinder]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _do
+        do_GET = do_POST = do_PUT = do_DELETE = _do
 
         def log_message(self, *args: Any) -> None:
             """Nothing: pytest shows enough."""

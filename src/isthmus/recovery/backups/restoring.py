@@ -122,6 +122,23 @@ def restore(
     return {volume: str(result.value) for volume, result in results.items()}
 
 
+def working_name(operation_id: str, source: str) -> str:
+    """The name of a volume until it is whole."""
+    return f"isthmus-{operation_id}-{source}"
+
+
+def find(cinder: Cinder, operation_id: str, source: str) -> str | None:
+    """The volume that an operation has made, or begun to make, for a source volume; None: there is
+    none.
+
+    By two marks, because Cinder's restore replaces a volume's metadata by that of the source, ours
+    included (cinder.backup.driver, BackupMetadataAPI.put), but never a name that was given. Until
+    the metadata is written again the name says whose it is.
+    """
+    marks = {OPERATION: operation_id, SOURCE: source}
+    return cinder.marked_volume(marks) or cinder.named_volume(working_name(operation_id, source))
+
+
 def _restorer(
     cinder: Cinder,
     target: Target,
@@ -143,8 +160,8 @@ def _restored(
     one both available."""
     backup = target.backup
     marks = {OPERATION: operation_id, SOURCE: backup.volume_id}
-    volume_id = cinder.marked_volume(marks) or cinder.create_volume(
-        name=target.name,
+    volume_id = find(cinder, operation_id, backup.volume_id) or cinder.create_volume(
+        name=working_name(operation_id, backup.volume_id),
         size_gib=backup.size_gib,
         volume_type=target.volume_type,
         zone=target.zone,
@@ -155,7 +172,8 @@ def _restored(
     if cinder.volume_metadata(volume_id).get(STATE) != WHOLE:
         cinder.restore(backup.backup_id, volume_id)
         _available(cinder, volume_id, within_s, where)
-        cinder.mark_volume(volume_id, {STATE: WHOLE})
+        cinder.mark_volume(volume_id, {**marks, STATE: WHOLE})
+    cinder.rename_volume(volume_id, target.name)
     if backup.digest is not None and digest_of is not None:
         found = digest_of(cinder.volume(volume_id))
         if found != backup.digest:
