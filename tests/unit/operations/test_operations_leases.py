@@ -83,7 +83,7 @@ class Leases(RuleBasedStateMachine):
 
 
 TestLeases = Leases.TestCase
-TestLeases.settings = settings(max_examples=150, stateful_step_count=30)
+TestLeases.settings = settings(max_examples=60, stateful_step_count=25)
 
 
 def _take(database: databases.Database, owner: str, **options: float) -> holding.Held | None:

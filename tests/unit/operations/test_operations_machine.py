@@ -88,7 +88,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 DANGEROUS = frozenset(Phase) - {Phase.PLANNING, Phase.AWAITING_APPROVAL, Phase.FINISHED}
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sampled_from(Kind), st.booleans(), st.lists(EVENTS, max_size=25))
 def test_whatever_happens_the_invariants_hold(
     kind: Kind, four_eyes: bool, events: list[Event]
@@ -146,7 +146,7 @@ def _paused_in(now: Operation) -> Phase:
     return now.visits[-2].phase if len(now.visits) > 1 else now.phase
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.sampled_from(Kind), st.lists(EVENTS, max_size=15))
 def test_what_is_said_to_be_possible_is(kind: Kind, events: list[Event]) -> None:
     now = operation(kind)

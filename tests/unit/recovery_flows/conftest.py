@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,11 +16,21 @@ from flows_cloud import Cloud  # noqa: E402
 from isthmus.store import databases, schema  # noqa: E402
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> databases.Database:
-    found = databases.connect(f"sqlite:///{tmp_path}/recovery.db")
+@pytest.fixture(scope="session")
+def empty_recovery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The schema, made once: migrations cost a second."""
+    path = tmp_path_factory.mktemp("recovery") / "empty.db"
+    found = databases.connect(f"sqlite:///{path}")
     schema.upgrade(found)
-    return found
+    found.close()
+    return path
+
+
+@pytest.fixture
+def database(empty_recovery: Path, tmp_path: Path) -> databases.Database:
+    path = tmp_path / "recovery.db"
+    shutil.copy(empty_recovery, path)
+    return databases.connect(f"sqlite:///{path}")
 
 
 @pytest.fixture
