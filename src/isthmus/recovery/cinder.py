@@ -189,6 +189,10 @@ class Cinder:
     def rename_volume(self, volume_id: str, name: str) -> None:
         self._api.put(f"/volumes/{volume_id}", {"volume": {"name": name}})
 
+    def set_bootable(self, volume_id: str) -> None:
+        action = {"os-set_bootable": {"bootable": True}}
+        self._api.post(f"/volumes/{volume_id}/action", action)
+
     def create_volume(
         self,
         *,

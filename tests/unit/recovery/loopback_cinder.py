@@ -104,6 +104,10 @@ class Model:
         self.volumes[volume_id]["name"] = body["volume"]["name"]
         return {"volume": self.volumes[volume_id]}
 
+    def act(self, volume_id: str, body: Json, **_: Any) -> Json:
+        self.volumes[volume_id]["bootable"] = body["os-set_bootable"]["bootable"]
+        return {}
+
     def show_metadata(self, volume_id: str, **_: Any) -> Json:
         return {"metadata": self.volumes[volume_id]["metadata"]}
 
@@ -248,6 +252,7 @@ ROUTES: list[tuple[str, str, Callable[..., Json]]] = [
     ("/volumes", "POST", Model.create_volume),
     (f"/volumes/{ID}", "GET", Model.show_volume),
     (f"/volumes/{ID}", "PUT", Model.rename_volume),
+    (f"/volumes/{ID}/action", "POST", Model.act),
     (f"/volumes/{ID}/metadata", "GET", Model.show_metadata),
     (f"/volumes/{ID}/metadata", "POST", Model.add_metadata),
     (f"/os-quota-sets/{ID}", "GET", Model.quota),

@@ -59,7 +59,13 @@ def back_up(
 ) -> tuple[VolumeBackup, ...]:
     sources = [
         Source(
-            volume=VolumeDefinition(id=volume, name=volume, device="/dev/vda", size_gib=1),
+            volume=VolumeDefinition(
+                id=volume,
+                name=volume,
+                device="/dev/vda",
+                size_gib=1,
+                boot_index=0 if volume == "v1" else None,
+            ),
             server_id="server",
             snapshot_id=snapshots[volume],
             chains=chains.get(volume, {}),
@@ -205,6 +211,9 @@ def test_another_site_that_knows_nothing_restores_from_the_records(two_checkpoin
         assert {lyon.volumes[volume]["name"] for volume in made.values()} == {
             f"new-{volume}" for volume in VOLUMES
         }
+        assert [source for source in VOLUMES if lyon.volumes[made[source]].get("bootable")] == [
+            "v1"
+        ]
         assert all(lyon.volumes[each]["metadata"]["of"] == "the source" for each in made.values())
         assert {source: restoring.find(there, "op", source) for source in VOLUMES} == made
     assert content == {volume: f"{volume} at last" for volume in VOLUMES}

@@ -173,6 +173,9 @@ def _restored(
         cinder.restore(backup.backup_id, volume_id)
         _available(cinder, volume_id, within_s, where)
         cinder.mark_volume(volume_id, {**marks, STATE: WHOLE})
+    if backup.boot_index == 0:
+        # Cinder knows it by the metadata of an image, which not every root volume was made from.
+        cinder.set_bootable(volume_id)
     cinder.rename_volume(volume_id, target.name)
     if backup.digest is not None and digest_of is not None:
         found = digest_of(cinder.volume(volume_id))
