@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import orm
 
 from isthmus.operations import documents
-from isthmus.store import audit, databases
+from isthmus.store import audit, databases, tables
 
 START = audit.START
 
@@ -58,15 +58,23 @@ def note(session: orm.Session, subject: str, at: float, did: str, by: str, **fac
 def entries(
     database: databases.Database, subject: str | None = None, *, after: int = 0
 ) -> list[Entry]:
-    """Rows in their order. Raises UnavailableError."""
-    found = database.read(lambda session: audit.rows(session, subject, after=after))
-    return [
-        Entry(
-            at=row.at,
-            subject=row.subject,
-            document=row.document,
-            previous=row.previous,
-            digest=row.digest,
+    """All rows in their order. Raises UnavailableError."""
+    found: list[Entry] = []
+    while True:
+        page = database.read(
+            lambda session, last=after: audit.rows(session, subject, after=last)  # type: ignore[misc]
         )
-        for row in found
-    ]
+        found += [_entry(row) for row in page]
+        if len(page) < audit.PAGE:
+            return found
+        after = page[-1].sequence
+
+
+def _entry(row: tables.AuditEntry) -> Entry:
+    return Entry(
+        at=row.at,
+        subject=row.subject,
+        document=row.document,
+        previous=row.previous,
+        digest=row.digest,
+    )

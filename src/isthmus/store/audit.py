@@ -17,6 +17,10 @@ ATTEMPTS = 20
 """How often the end of the trail is looked for anew when others append at the same time."""
 
 
+PAGE = 1000
+"""Rows that are read at once."""
+
+
 def append(
     session: orm.Session,
     *,
@@ -58,7 +62,7 @@ def _last(session: orm.Session) -> str:
 
 
 def rows(
-    session: orm.Session, subject: str | None = None, *, after: int = 0, limit: int = 1000
+    session: orm.Session, subject: str | None = None, *, after: int = 0, limit: int = PAGE
 ) -> list[AuditEntry]:
     """Rows in their order, of one subject or of all, that come after a sequence number."""
     asked = sa.select(AuditEntry).where(AuditEntry.sequence > after)

@@ -15,6 +15,7 @@ from isthmus.operations.leases import FencedError
 from isthmus.operations.ledger import State
 from isthmus.operations.runner import subject
 from isthmus.operations.values import Finding, Level, Outcome, Phase
+from isthmus.store import audit
 
 
 def test_a_protect_runs_without_approval_and_leaves_what_it_made(bench: Bench) -> None:
@@ -359,3 +360,15 @@ def test_a_change_that_others_made_first_is_made_from_what_they_left(bench: Benc
     changed = records.change(bench.database, operation.id, event, did="ran", by="engine")
     assert len(seen) == 2
     assert changed.phase is Phase.ROLLING_BACK, "the cancellation was not lost"
+
+
+def test_a_trail_of_many_pages_is_read_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "PAGE", 3)
+    monkeypatch.setattr(audit.rows, "__kwdefaults__", {"after": 0, "limit": 3})
+    for number in range(8):
+        bench.database.write(
+            lambda session, n=number: trail.note(session, "s", float(n), f"did {n}", "anna")
+        )
+    entries = bench.desk.trail()
+    assert [each.document["did"] for each in entries] == [f"did {n}" for n in range(8)]
+    assert trail.broken(entries) is None
