@@ -223,9 +223,7 @@ def _wrong(entry: Entry, ledger: FreezeLedger, seen: Observations) -> str | None
     if report is None:
         silent = seen.silent.get(entry.host)
         early = ledger.phase in (RoundPhase.ARMING, RoundPhase.FREEZING)
-        return (
-            f"host {entry.host} of {entry.name} is silent: {silent}" if silent and early else None
-        )
+        return f"{entry.name} on host {entry.host}: {silent}" if silent and early else None
     if report.fired:
         return f"the dead-man of {entry.name} fired"
     if ledger.phase is RoundPhase.ARMING:
