@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 export ISTHMUS_SITES OS_CLIENT_CONFIG_FILE
 
-.PHONY: setup demo test test-network unit check docs bench chaos clean
+.PHONY: setup demo test test-long unit check docs bench chaos clean
 
 setup: ## Debian packages, uv, the locked environment (at once when all is there)
 	@setup/install.sh
@@ -22,8 +22,8 @@ test: setup check ## everything: checks, unit, functional, lab
 	$(BIN)/python -m pytest tests/unit/plugins_nova
 	$(BIN)/python -m pytest -m "not chaos and not long"
 
-test-network: setup ## all lab tests of networks; `make test` has the most telling ones
-	$(BIN)/python -m pytest tests/lab/network -m "not chaos"
+test-long: setup ## the lab tests of networks and the real daemons of recovery that `make test` has no time for
+	$(BIN)/python -m pytest -m "long and not chaos"
 
 check: setup ## style, types, import contracts, documentation
 	$(BIN)/ruff check .

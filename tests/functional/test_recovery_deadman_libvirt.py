@@ -20,7 +20,7 @@ from bench.deadman import ALLOWED_S, Host, wait_for
 
 from isthmus.agent.host.freezing.entries import Guest
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.functional, pytest.mark.long, pytest.mark.timeout(600)]
 
 NAME = "instance-00000001"
 STARTED_S = 60.0

@@ -283,6 +283,7 @@ def killed_at(site: Bench, worker: Worker, url: str, places: list[str]) -> None:
         site.yard.mkdir()
 
 
+@pytest.mark.long
 def test_a_worker_killed_between_any_two_transactions_is_followed_by_one_that_ends_the_same(
     site: Bench, worker: Worker, url: str
 ) -> None:

@@ -26,7 +26,7 @@ from isthmus.recovery.cinder import Cinder
 from isthmus.recovery.snapshots import naming, rbd
 from isthmus.recovery.snapshots.adoption import SnapshotError
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.long]
 
 ADDRESS = "127.77.3.1"
 """On the loopback, where nobody else has it; Ceph's ports are fixed."""

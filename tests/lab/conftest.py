@@ -11,12 +11,15 @@ __all__ = ["lab", "lab_up", "machine", "network_lab", "network_up", "wide_up"]
 
 NETWORK = Path(__file__).parent / "network"
 
-# What of the networks belongs to `make test`: whole modules, and single tests of others. `make test-network` runs all of them.
-MODULES = {"test_network_engine.py", "test_network_reconcile.py", "test_z_network_wide.py"}
+# What of the networks belongs to `make test`: a whole module, and single tests of others. `make test-long` runs the rest.
+MODULES = {"test_network_engine.py"}
 SINGLE = {
     "test_a_dead_host_is_silent_everywhere_and_returns_with_its_guests",
     "test_a_narrow_link_is_named_with_what_passes",
     "test_a_planned_move_is_answered_from_the_other_site_after_a_short_gap",
+    "test_a_port_that_moves_to_another_host_is_one_remote_port_that_moves",
+    "test_a_vni_that_another_network_has_is_a_finding_that_names_both",
+    "test_an_address_of_two_owners_is_a_finding_that_names_both_and_stops_nobody_else",
     "test_an_owner_that_is_cut_off_loses_the_address_before_the_other_site_takes_it",
     "test_when_the_owners_host_dies_the_other_site_answers",
 }

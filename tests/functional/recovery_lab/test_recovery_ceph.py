@@ -12,7 +12,7 @@ from isthmus.lab import processes, waiting
 from isthmus.lab.components import ceph, ceph_cluster
 from isthmus.lab.components.ceph_cluster import Cluster
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.functional, pytest.mark.long, pytest.mark.timeout(900)]
 
 # Twenty seconds on idle cores; ten times that beside a busy test run.
 READY = 240.0

@@ -17,7 +17,7 @@ from isthmus.lab.components import libvirt, libvirt_config, room
 from isthmus.lab.guest_image import building
 from isthmus.lab.running import Completed, run
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.functional, pytest.mark.long, pytest.mark.timeout(600)]
 
 UUID = "1f0e4f5a-0000-4000-8000-000000000001"
 DOMAIN = f"""

@@ -14,7 +14,7 @@ from isthmus.lab import inside, processes
 from isthmus.lab.components import swift, swift_config
 from isthmus.lab.components.swift_config import SERVERS
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.functional, pytest.mark.long, pytest.mark.timeout(300)]
 
 STARTED = 120.0  # four Python services one after the other on a busy core
 

@@ -80,6 +80,8 @@ def server(
             "global_physnet_mtu": OVERLAY_MTU_OF,
             "agent_down_time": _DOWN_SECONDS,
             "max_allowed_address_pair": 20,
+            # No lab has a server of DHCP. Where guests take leases, the agents of their hosts answer, and nothing floods a stretched network.
+            "enable_traditional_dhcp": "false",
             "notify_nova_on_port_status_changes": str(nova_password is not None).lower(),
             "notify_nova_on_port_data_changes": str(nova_password is not None).lower(),
         },
@@ -120,8 +122,6 @@ def server(
     }
     if nova_password is not None:
         sections["nova"] = service_config.account(site, "nova", nova_password)
-        # The hosts' agents answer for their own ports: no server of DHCP is waited for, and none floods a stretched network.
-        sections["DEFAULT"] = {**sections["DEFAULT"], "enable_traditional_dhcp": "false"}
     if external:
         sections["ml2_type_flat"] = {"flat_networks": PHYSICAL_NETWORK}
     if remote_ports:
