@@ -80,7 +80,7 @@ def server(
             "global_physnet_mtu": OVERLAY_MTU_OF,
             "agent_down_time": _DOWN_SECONDS,
             "max_allowed_address_pair": 20,
-            # No lab has a server of DHCP. Where guests take leases, the agents of their hosts answer, and nothing floods a stretched network.
+            # No lab has a server of DHCP. Where guests take leases, the agents of their hosts answer.
             "enable_traditional_dhcp": "false",
             "notify_nova_on_port_status_changes": str(nova_password is not None).lower(),
             "notify_nova_on_port_data_changes": str(nova_password is not None).lower(),
