@@ -20,7 +20,7 @@ unit: setup ## tests that need no root and no lab
 test: setup check ## everything: checks, unit, functional, lab
 	$(BIN)/python -m pytest tests/unit/plugins_neutron
 	$(BIN)/python -m pytest tests/unit/plugins_nova
-	$(BIN)/python -m pytest -m "not chaos and not long"
+	$(BIN)/python -m pytest -m "not chaos and not long" --durations=25
 
 test-long: setup ## the lab tests of networks and the real daemons of recovery that `make test` has no time for
 	$(BIN)/python -m pytest -m "long and not chaos"

@@ -228,7 +228,7 @@ ALL_PLACES = {
 }
 
 
-@pytest.mark.parametrize("kind", [Kind.FAILOVER, Kind.DRILL])
+@pytest.mark.parametrize("kind", [pytest.param(Kind.FAILOVER, marks=pytest.mark.long), Kind.DRILL])
 def test_an_operation_whose_workers_are_killed_at_every_place_in_turn_ends_the_same(
     site: Bench, worker: Worker, url: str, kind: Kind
 ) -> None:

@@ -17,7 +17,7 @@ from isthmus.lab.guest_image import building, records, volumes
 from isthmus.lab.guest_image.building import GuestImage
 from isthmus.lab.guest_image.records import Cut
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.functional, pytest.mark.long, pytest.mark.timeout(600)]
 
 # Everything in the guest takes a few tenths of a second when the machine is idle.
 SOON = 60.0
