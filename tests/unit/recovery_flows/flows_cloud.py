@@ -31,6 +31,7 @@ from isthmus.recovery.signatures import KeyRing, SigningKey
 from isthmus.store import databases
 
 ROOM = {"limit": -1, "used": 0}
+ROOT = "http://cloud"
 
 
 def answered(status: int, document: Any = None) -> requests.Response:
@@ -62,7 +63,11 @@ class Cloud:
     def get_project_id(self) -> str:
         return an_id("project")
 
-    def request(self, path: str, method: str, **options: Any) -> requests.Response:
+    def get_endpoint(self, **service: Any) -> str:
+        return ROOT
+
+    def request(self, url: str, method: str, **options: Any) -> requests.Response:
+        path = url.removeprefix(ROOT)
         with self._lock:
             answer = self._answer(path, method, options.get("json"), options.get("params") or {})
         if method != "GET" and answer.status_code < 400:
