@@ -36,6 +36,7 @@ class Volume:
     project_id: str
     backend: str
     stored_as: str
+    bootable: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,7 @@ class Cinder:
             project_id=found.get("os-vol-tenant-attr:tenant_id") or self._api.project_id,
             backend=found.get("os-vol-host-attr:host") or "",
             stored_as=found.get("os-vol-mig-status-attr:name_id") or found["id"],
+            bootable=str(found.get("bootable")).lower() == "true",
         )
 
     def quotas(self, *names: str) -> dict[str, Quota]:

@@ -94,6 +94,8 @@ class Cloud:
             return self._part(found, parts[2], method, body)
         if method == "DELETE":
             return self._deleted(name, parts[1])
+        if method == "PUT":
+            found.update(body[name[:-1]])
         return answered(200, {name[:-1]: found})
 
     def _collection(
@@ -126,6 +128,9 @@ class Cloud:
             if method == "POST":
                 found["metadata"].update(body["metadata"])
             return answered(200, {"metadata": found["metadata"]})
+        if part == "action" and "os-set_bootable" in body:
+            found["bootable"] = "true"
+            return answered(200)
         assert part == "restore"
         volume = self.all["volumes"][body["restore"]["volume_id"]]
         volume["content"] = found["id"]

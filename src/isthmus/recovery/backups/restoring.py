@@ -173,10 +173,7 @@ def _restored(
         cinder.restore(backup.backup_id, volume_id)
         _available(cinder, volume_id, within_s, where)
         cinder.mark_volume(volume_id, {**marks, STATE: WHOLE})
-    if backup.boot_index == 0:
-        # Cinder knows it by the metadata of an image, which not every root volume was made from.
-        cinder.set_bootable(volume_id)
-    cinder.rename_volume(volume_id, target.name)
+    _finished(cinder, cinder.volume(volume_id), target)
     if backup.digest is not None and digest_of is not None:
         found = digest_of(cinder.volume(volume_id))
         if found != backup.digest:
@@ -188,6 +185,16 @@ def _restored(
                 next_command="use an older checkpoint: isthmus checkpoint list",
             )
     return volume_id
+
+
+def _finished(cinder: Cinder, volume: Volume, target: Target) -> None:
+    """Give a whole volume what the source had. Nothing is written that is so already: whoever goes on
+    after a crash must come to an end."""
+    if target.backup.boot_index == 0 and not volume.bootable:
+        # Cinder knows it by the metadata of an image, which not every root volume was made from.
+        cinder.set_bootable(volume.id)
+    if volume.name != target.name:
+        cinder.rename_volume(volume.id, target.name)
 
 
 def _available(cinder: Cinder, volume_id: str, within_s: float, where: str) -> None:

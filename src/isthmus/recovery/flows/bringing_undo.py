@@ -79,15 +79,18 @@ class Networks(_Remover):
 
 
 class Volumes(_Remover):
-    """Volumes with the mark of the operation and of their source."""
+    """Volumes with the mark of the operation and of their source, or with the name that they have
+    while a restore has taken their marks away."""
 
     def remove(self, thing: Thing, run: Run) -> None:
         block = self.clients(run).block
         source = thing.name.partition("-volume-")[2]
         for each in list(block.all("/volumes/detail", "volumes")):
             found = each.get("metadata") or {}
-            mine = found.get(restoring.OPERATION) == thing.operation_id
-            if mine and str(found.get(restoring.SOURCE, "")).startswith(source):
+            marked = found.get(restoring.OPERATION) == thing.operation_id
+            mine = marked and str(found.get(restoring.SOURCE, "")).startswith(source)
+            working = restoring.working_name(thing.operation_id, source)
+            if mine or str(each.get("name") or "").startswith(working):
                 run.guard()
                 self.delete(block, f"/volumes/{each['id']}", "volume", thing)
 
