@@ -14,7 +14,7 @@ from bench.deadman import ALLOWED_S, Host, Machine, wait_for
 from isthmus.agent.host.freezing import entries, ledger
 from isthmus.lab.guest_image import volumes
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.functional, pytest.mark.long, pytest.mark.timeout(600)]
 
 NAME = "vnf1"
 # The guest needs a moment to write its next record; beside other tests its processor is shared.
