@@ -7,35 +7,22 @@ its checkpoints.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from cliff import command, lister, show
-
 from isthmus import errors
-from isthmus.cli import operation_client, reports
-from isthmus.cli.operation_client import Engines, path
+from isthmus.cli.operation_client import path
+from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown
 from isthmus.cli.site import Lines
 
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+
+class _About(About):
+    noun = "GROUP"
+    known_by = "Its name or id."
 
 
-class _Shown(show.ShowOne):
+class _Shown(_About, Shown):
     """What the commands about one group share."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("name", metavar="GROUP", help="Its name or id.")
-        return parser
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
-
-    def engines(self, parsed_args: argparse.Namespace) -> Engines:
-        return Engines(self.app.options.sites, parsed_args.ask)
 
     def told(self, group: Any) -> Columns:
         return self.dict2columns(described(group))
@@ -111,39 +98,21 @@ class Show(_Shown):
         return self.told(answer["group"])
 
 
-class List(lister.Lister):
+class List(Listed):
     """List the protection groups that the engines know."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        return parser
-
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        found = operation_client.unique(engines.everywhere(path("groups")), "groups", "id")
+        found = self.known(parsed_args, "groups", key="id")
         header = ("Name", "Site", "Backup site", "Members", "Policy", "Checkpoint age", "ID")
         return header, [_row(each) for each in found]
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
-
-class Delete(command.Command):
+class Delete(_About, Forgotten):
     """Forget a protection group. Its checkpoints stay in the remote store."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("name", metavar="GROUP", help="Its name or id.")
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> None:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        client, answer = engines.knowing(path("groups", parsed_args.name))
-        client.delete(path("groups", answer["group"]["id"]))
+    collection = "groups"
+    one = "group"
+    key = "id"
 
 
 def add_members(parser: argparse.ArgumentParser, *, required: bool) -> None:

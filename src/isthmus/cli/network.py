@@ -11,11 +11,9 @@ import argparse
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
-
-from cliff import lister
 
 from isthmus import errors
 from isthmus.cli import network_client, network_options, network_screens, reports
@@ -96,7 +94,7 @@ class Create(NetworkCommand):
         return self.dict2columns(network_screens.declaration(created))
 
 
-class List(lister.Lister):
+class List(reports.Rows):
     """List the stretched networks, with the state of each site as last heard."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -110,11 +108,6 @@ class List(lister.Lister):
         return header, [
             network_screens.list_row(each) for each in client.get("/v1/networks")["networks"]
         ]
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
 
 class Show(NetworkCommand):

@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
-
-from cliff import lister
 
 from isthmus import errors
 from isthmus.cli import network_client, network_options, reports
@@ -123,7 +121,7 @@ def _prefix(text: str) -> int:
     return int(text)
 
 
-class List(lister.Lister):
+class List(reports.Rows):
     """List the service addresses and who holds them."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -135,11 +133,6 @@ class List(lister.Lister):
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         header = ("Name", "Address", "Kind", "Network", "Sites", "Holder", "State", "ID")
         return header, [_row(each) for each in client.get("/v1/addresses")["addresses"]]
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
 
 class Show(NetworkCommand):
@@ -222,7 +215,7 @@ class Delete(NetworkCommand):
         return False
 
 
-class History(lister.Lister):
+class History(reports.Rows):
     """Who moved a service address, when, from where, to where, and why; the newest first."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -239,11 +232,6 @@ class History(lister.Lister):
         header = ("At", "Kind", "From", "To", "By", "Epoch", "Gap ms at most", "Why")
         events = client.get(path)["events"]
         return header, [tuple(_shown(each.get(name)) for name in names) for each in events]
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
 
 def _path(name: str, *further: str) -> str:

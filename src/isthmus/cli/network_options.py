@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from cliff import show
-
 from isthmus.cli import network_client, network_screens, reports
 from isthmus.cli.network_client import Client
 
@@ -25,27 +23,16 @@ ROUND_SECONDS = 5.0
 """How long one question to the engines waits, so that progress is shown meanwhile."""
 
 
-class NetworkCommand(show.ShowOne):
+class NetworkCommand(reports.Judged, reports.Fields):
     """What the commands share: the question which engine to ask, and the verdict as exit code."""
-
-    exit_code = 0
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         add_ask(parser)
         return parser
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        super().run(parsed_args)
-        return self.exit_code
-
     def client(self, parsed_args: argparse.Namespace, **options: Any) -> Client:
         return network_client.connect(self.app.options.sites, ask=parsed_args.ask, **options)
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
     def converge(self, client: Client, name: str, timeout: float) -> None:
         """Wait until all sites have done what is declared; shows what they say on the way."""

@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
+from isthmus import outcomes
 from isthmus.cli.screens import UNKNOWN, table
 from isthmus.cli.site import Lines
 
 Document = Mapping[str, Any]
 
-_SEVERITY = {"INFO": 0, "WARN": 1, "ERROR": 2}
 _COLOURS = {"WARN": "\033[33m", "ERROR": "\033[31m", "INFO": ""}
 _PLAIN = "\033[0m"
 
@@ -121,12 +121,14 @@ def findings(parts: Iterable[Document]) -> Iterable[Document]:
         for each in part.get("findings") or ():
             key = (each["code"], each["network"], each["site"] or "", each["summary"])
             seen.setdefault(key, each)
-    return sorted(seen.values(), key=lambda each: -_SEVERITY.get(each["outcome"], 2))
+    return sorted(seen.values(), key=lambda each: -outcomes.exit_code(each["outcome"]))
 
 
 def verdict(parts: Mapping[str, Document], *, lost: frozenset[str] = frozenset()) -> int:
     """The exit code: 0 all is well, 1 warnings, 2 errors or something not done."""
-    worst = max((_SEVERITY.get(each["outcome"], 2) for each in findings(parts.values())), default=0)
+    worst = max(
+        (outcomes.exit_code(each["outcome"]) for each in findings(parts.values())), default=0
+    )
     undone = [site for site, part in parts.items() if not part.get("converged")]
     return 2 if set(undone) - lost else max(worst, 1 if lost & set(parts) else 0)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cliff import lister
 
-from isthmus import errors
+from isthmus import errors, outcomes
 from isthmus.cli import network_client, network_trace_screens, reports
 
 TRACE_SECONDS = 60.0
@@ -21,8 +21,6 @@ TRACE_SECONDS = 60.0
 
 POLL_SECONDS = 0.5
 CLEANING_SECONDS = 60.0
-
-_EXIT_CODES = {"INFO": 0, "WARN": 1, "ERROR": 2}
 
 Document = Mapping[str, Any]
 
@@ -114,7 +112,7 @@ class Trace(_Judging):
         return network_trace_screens.trace(found, colour=colour)
 
     def exit_code(self, found: Document) -> int:
-        return _EXIT_CODES[str(found["outcome"])]
+        return outcomes.exit_code(found["outcome"])
 
 
 class Verify(_Judging):

@@ -13,17 +13,13 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cliff import command, lister, show
-
 from isthmus import errors
-from isthmus.cli import operation_client, operation_screens, reports
+from isthmus.cli import operation_screens, reports
 from isthmus.cli.network_client import Client
-from isthmus.cli.operation_client import Engines, path
-
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+from isthmus.cli.operation_client import path
+from isthmus.cli.recovery_commands import About, Columns, Listed, Shown
 
 WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 1.0
@@ -32,27 +28,8 @@ PATIENCE_SECONDS = 60.0
 """How long an engine that fell silent is waited for: it may have been restarted, and goes on."""
 
 
-class OperationCommand(show.ShowOne):
-    """What the commands share: finding the engine, waiting with progress, the verdict."""
-
-    exit_code = 0
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        return parser
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        super().run(parsed_args)
-        return self.exit_code
-
-    def engines(self, parsed_args: argparse.Namespace) -> Engines:
-        return Engines(self.app.options.sites, parsed_args.ask)
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
+class OperationCommand(reports.Judged, Shown):
+    """What the commands share: waiting with progress, the verdict."""
 
     def told(self, operation: Any, **further: Any) -> Columns:
         self.exit_code = operation_screens.exit_code(operation)
@@ -110,13 +87,12 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Known(OperationCommand):
-    """Commands about an operation that there is."""
+class _About(About):
+    noun, known_by, dest = "OPERATION", "Its id.", "operation"
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("operation", metavar="OPERATION", help="Its id.")
-        return parser
+
+class _Known(_About, OperationCommand):
+    """Commands about an operation that there is."""
 
     def found(self, parsed_args: argparse.Namespace) -> tuple[Client, Any]:
         route = path("operations", parsed_args.operation)
@@ -264,18 +240,16 @@ class Skip(_Decided):
         return {"step": parsed_args.step, "reason": parsed_args.reason}
 
 
-class List(lister.Lister):
+class List(Listed):
     """List the newest operations of all sites."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
         parser.add_argument("--group", metavar="GROUP", help="Only those of a group.")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        found = operation_client.unique(engines.everywhere(path("operations")), "operations", "id")
+        found = self.known(parsed_args, "operations", key="id")
         wanted = parsed_args.group
         rows = [
             operation_screens.list_row(each)
@@ -284,19 +258,12 @@ class List(lister.Lister):
         ]
         return operation_screens.LIST_HEADER, rows
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
-
-class Report(command.Command):
+class Report(_About):
     """Show what an operation reached: recovery point and time, the seconds of each step."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("operation", metavar="OPERATION", help="Its id.")
         parser.add_argument(
             "--format", choices=["text", "json", "html"], default="text", help="text by default."
         )
@@ -306,8 +273,7 @@ class Report(command.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        client, _ = engines.knowing(path("operations", parsed_args.operation))
+        client, _ = self.engines(parsed_args).knowing(path("operations", parsed_args.operation))
         route = path("operations", parsed_args.operation, "report")
         answer = client.get(f"{route}?format={parsed_args.format}")
         text = (
@@ -326,18 +292,12 @@ class Report(command.Command):
             ) from error
 
 
-class Audit(lister.Lister):
+class Audit(_About, Listed):
     """Show who did what to an operation, and whether the audit trail is unbroken."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("operation", metavar="OPERATION", help="Its id.")
-        return parser
-
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        _, answer = engines.knowing(path("operations", parsed_args.operation, "audit"))
+        route = path("operations", parsed_args.operation, "audit")
+        _, answer = self.engines(parsed_args).knowing(route)
         if answer["broken"]:
             raise errors.InputError(
                 "the audit trail has been tampered with",

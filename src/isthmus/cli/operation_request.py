@@ -14,8 +14,9 @@ import uuid
 from typing import Any
 
 from isthmus.cli.network_client import Client
-from isthmus.cli.operation import Columns, OperationCommand, add_wait
+from isthmus.cli.operation import OperationCommand, add_wait
 from isthmus.cli.operation_client import path
+from isthmus.cli.recovery_commands import Columns
 
 
 class _Requested(OperationCommand):

@@ -9,17 +9,13 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cliff import command, lister, show
-
 from isthmus import errors
-from isthmus.cli import operation_client, reports
-from isthmus.cli.operation_client import Engines, path
+from isthmus.cli import reports
+from isthmus.cli.operation_client import path
+from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown, exit_code
 from isthmus.cli.site import Lines
-
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
 
 VALIDATE_SECONDS = 120.0
 """A thousand servers take a minute at most."""
@@ -28,19 +24,12 @@ TABLES = ("flavors", "networks", "subnets", "volume_types", "zones", "keypairs",
           "security_groups", "images", "server_groups", "addresses", "floating")  # fmt: skip
 
 
-class _Shown(show.ShowOne):
+class _About(About):
+    noun = "PLAN"
+
+
+class _Shown(_About, Shown):
     """What the commands about one plan share."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("name", metavar="PLAN", help="Its name.")
-        return parser
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
 
 class Set(_Shown):
@@ -63,7 +52,7 @@ class Set(_Shown):
                 cause="it names no site",
                 unchanged="nothing was changed",
             )
-        client = Engines(self.app.options.sites, parsed_args.ask).with_site(target)
+        client = self.engines(parsed_args).with_site(target)
         answer = client.put(path("plans", parsed_args.name), {**document, "name": parsed_args.name})
         return self.dict2columns(described(answer["plan"]))
 
@@ -72,84 +61,51 @@ class Show(_Shown):
     """Show a recovery plan."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
+        engines = self.engines(parsed_args)
         _, answer = engines.knowing(path("plans", parsed_args.name))
         return self.dict2columns(described(answer["plan"]))
 
 
-class Validate(lister.Lister):
+class Validate(reports.Judged, _About, Listed):
     """Look in the backup site for everything that a plan's groups need there.
 
     Leaves with 0 when nothing is missing, 1 when something comes back otherwise than it was, 2 when
     something does not come back.
     """
 
-    exit_code = 0
-
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("name", metavar="PLAN", help="Its name.")
         parser.add_argument(
             "--create", action="store_true", help="Make first what can be made safely."
         )
         return parser
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        super().run(parsed_args)
-        return self.exit_code
-
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
+        engines = self.engines(parsed_args)
         client, _ = engines.knowing(path("plans", parsed_args.name))
         route = path("plans", parsed_args.name, "validate")
         query = "?create=true" if parsed_args.create else ""
         answer = client.post(f"{route}{query}", timeout=VALIDATE_SECONDS)
         found = answer["findings"]
-        codes = {"INFO": 0, "WARN": 1, "ERROR": 2}
-        self.exit_code = max((codes[each["outcome"]] for each in found), default=0)
+        self.exit_code = exit_code(found)
         header = ("Outcome", "Subject", "Servers", "Summary", "Cause", "Remedy")
         return header, [_finding(each) for each in found]
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
-
-class List(lister.Lister):
+class List(Listed):
     """List the recovery plans that the engines know."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        return parser
-
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        found = operation_client.unique(engines.everywhere(path("plans")), "plans", "name")
+        found = self.known(parsed_args, "plans", key="name")
         header = ("Name", "From", "To", "Project", "Addresses", "Revision", "Known in")
         return header, [_row(each) for each in found]
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
-
-class Delete(command.Command):
+class Delete(_About, Forgotten):
     """Forget a recovery plan."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("name", metavar="PLAN", help="Its name.")
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> None:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        client, _ = engines.knowing(path("plans", parsed_args.name))
-        client.delete(path("plans", parsed_args.name))
+    collection = "plans"
+    one = "plan"
 
 
 def read(file: pathlib.Path) -> dict[str, Any]:

@@ -6,32 +6,20 @@ A policy is declared at the engine of the site whose groups use it (`--ask`).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cliff import command, lister, show
-
 from isthmus import errors
-from isthmus.cli import operation_client, reports
-from isthmus.cli.operation_client import Engines, path
+from isthmus.cli.operation_client import path
+from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown
 from isthmus.cli.site import Lines
 
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+
+class _About(About):
+    noun = "POLICY"
 
 
-class _Shown(show.ShowOne):
+class _Shown(_About, Shown):
     """What the commands about one policy share."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("name", metavar="POLICY", help="Its name.")
-        return parser
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
     def told(self, policy: Any) -> Columns:
         return self.dict2columns(described(policy))
@@ -47,7 +35,7 @@ class Create(_Shown):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        client = Engines(self.app.options.sites, parsed_args.ask).with_site(parsed_args.site)
+        client = self.engines(parsed_args).with_site(parsed_args.site)
         body = {"name": parsed_args.name, **settings(parsed_args)}
         return self.told(client.post(path("policies"), body)["policy"])
 
@@ -61,7 +49,7 @@ class Set(_Shown):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
+        engines = self.engines(parsed_args)
         client, answer = engines.knowing(path("policies", parsed_args.name))
         changes = settings(parsed_args)
         if not changes:
@@ -79,43 +67,25 @@ class Show(_Shown):
     """Show a policy."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        return self.told(engines.knowing(path("policies", parsed_args.name))[1]["policy"])
+        return self.told(
+            self.engines(parsed_args).knowing(path("policies", parsed_args.name))[1]["policy"]
+        )
 
 
-class List(lister.Lister):
+class List(Listed):
     """List the policies that the engines know."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        return parser
-
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        found = operation_client.unique(engines.everywhere(path("policies")), "policies", "name")
+        found = self.known(parsed_args, "policies", key="name")
         header = ("Name", "Option", "Driver", "Freeze deadline", "Keep", "Every", "Known in")
         return header, [_row(each) for each in found]
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
-
-class Delete(command.Command):
+class Delete(_About, Forgotten):
     """Forget a policy that no group uses."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        operation_client.add_ask(parser)
-        parser.add_argument("name", metavar="POLICY", help="Its name.")
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> None:
-        engines = Engines(self.app.options.sites, parsed_args.ask)
-        client, _ = engines.knowing(path("policies", parsed_args.name))
-        client.delete(path("policies", parsed_args.name))
+    collection = "policies"
+    one = "policy"
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

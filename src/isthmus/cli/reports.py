@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from cliff import lister
+from cliff import command, lister, show
 
 from isthmus import errors
 from isthmus.identity import status
@@ -150,6 +150,37 @@ def choose(
             cause=f"the columns are: {', '.join(column_names)}",
         )
     return produce(parsed_args, column_names, data)
+
+
+class Rows(lister.Lister):
+    """Of commands that print rows."""
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
+    ) -> int:
+        """Print the columns that were chosen."""
+        return choose(super().produce_output, parsed_args, column_names, data)
+
+
+class Fields(show.ShowOne):
+    """Of commands that print the fields of one thing."""
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
+    ) -> int:
+        """Print the fields that were chosen."""
+        return choose(super().produce_output, parsed_args, column_names, data)
+
+
+class Judged(command.Command):
+    """Of commands that leave with a verdict, which they set on the way."""
+
+    exit_code = 0
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Do it and return the verdict."""
+        super().run(parsed_args)
+        return self.exit_code
 
 
 def columns(kind: type[Any]) -> tuple[str, ...]:

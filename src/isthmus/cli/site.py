@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cliff import columns, lister, show
+from cliff import columns, show
 
 from isthmus.cli import reports, screens
 from isthmus.identity import status
@@ -27,7 +27,7 @@ class Lines(columns.FormattableColumn[list[Any]]):
         return "\n".join(self._lines)
 
 
-class List(lister.Lister):
+class List(reports.Rows):
     """List the sites of the sites file; nothing is asked of them."""
 
     def take_action(
@@ -39,11 +39,6 @@ class List(lister.Lister):
         return header, [
             tuple(str(getattr(site, name) or "") for name in names) for site in known.sites
         ]
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        return reports.choose(super().produce_output, parsed_args, column_names, data)
 
 
 class Show(show.ShowOne):

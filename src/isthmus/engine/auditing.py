@@ -23,12 +23,13 @@ from isthmus.engine.keeping import Keeper
 from isthmus.engine.looping import Loop
 from isthmus.engine.messaging import CastError
 from isthmus.engine.observing import Seen
-from isthmus.network import findings, forwarding
+from isthmus.network import forwarding
 from isthmus.network.declarations import StretchedNetwork
 from isthmus.network.findings import Code, Finding
 from isthmus.network.forwarding import Cast, Difference, Fdb, NetworkFdb
 from isthmus.network.neutrons import Neutron
 from isthmus.network.views import SiteView
+from isthmus.outcomes import Outcome
 from isthmus.sites import fanout
 
 LOG = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ class Auditor(Loop):
     def _silent(self, host: str, error: str | None) -> Finding:
         return Finding(
             code=Code.HOST_SILENT,
-            outcome=findings.Outcome.WARN,
+            outcome=Outcome.WARN,
             network="",
             site=self._home.site,
             summary=f"the host agent of {host} in {self._home.site} does not answer",
@@ -178,7 +179,7 @@ class Auditor(Loop):
     def _told(self, declaration: StretchedNetwork, host: str, difference: Difference) -> Finding:
         return Finding(
             code=Code.FORWARDING_REPAIRED,
-            outcome=findings.Outcome.INFO,
+            outcome=Outcome.INFO,
             network=declaration.name,
             site=self._home.site,
             summary=f"forwarding of {host} in {self._home.site} was repaired",
@@ -192,7 +193,7 @@ class Auditor(Loop):
     ) -> Finding:
         return Finding(
             code=Code.FORWARDING_DIFFERS,
-            outcome=findings.Outcome.ERROR,
+            outcome=Outcome.ERROR,
             network=declaration.name,
             site=self._home.site,
             summary=f"forwarding of {host} in {self._home.site} is wrong and cannot be repaired",

@@ -17,8 +17,8 @@ from isthmus.engine import reports
 from isthmus.engine.core import Engine
 from isthmus.engine.reports import Report
 from isthmus.network.declarations import StretchedNetwork
-from isthmus.network.findings import Outcome
 from isthmus.network.records import Event
+from isthmus.outcomes import Outcome
 from isthmus.sites import fanout
 
 ANSWER_SECONDS = 4.0

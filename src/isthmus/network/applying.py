@@ -32,9 +32,9 @@ from isthmus.network.actions import (
 )
 from isthmus.network.declarations import StretchedNetwork
 from isthmus.network.findings import Code, Finding
-from isthmus.network.findings import Outcome as Severity
 from isthmus.network.local_network import port_words
 from isthmus.network.rest import Answer, Api, Failed
+from isthmus.outcomes import Outcome as Severity
 
 AT_ONCE = 100
 """Ports in one bulk request: Neutron makes all or none of them in one transaction."""

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from isthmus.network import address_plan, local_network
 from isthmus.network.declarations import StretchedNetwork
-from isthmus.network.findings import Code, Finding, Outcome
+from isthmus.network.findings import Code, Finding
 from isthmus.network.local_network import port_words
 from isthmus.network.views import Port, SiteView
+from isthmus.outcomes import Outcome
 
 Owner = tuple[str, Port]
 """A site and a real port there (or what stands here for a port of a site that is not seen)."""

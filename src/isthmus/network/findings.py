@@ -9,17 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-
-class Outcome(enum.StrEnum):
-    """How bad it is; `exit_code` orders them."""
-
-    INFO = "INFO"  # harmless here, but worth knowing
-    WARN = "WARN"
-    ERROR = "ERROR"  # somebody cannot be reached, or something was not done
-
-    @property
-    def exit_code(self) -> int:
-        return {"INFO": 0, "WARN": 1, "ERROR": 2}[self.value]
+from isthmus.outcomes import Outcome
 
 
 class Code(enum.StrEnum):

@@ -24,8 +24,9 @@ from isthmus.network.actions import (
     UpdateSubnet,
 )
 from isthmus.network.declarations import Dhcp, StretchedNetwork
-from isthmus.network.findings import Code, Finding, Outcome
+from isthmus.network.findings import Code, Finding
 from isthmus.network.views import Network, Port, SiteView, Subnet
+from isthmus.outcomes import Outcome
 
 OWN_PORTS = frozenset({"network:dhcp"})
 """Ports that Neutron makes and takes away by itself."""

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from isthmus.network import clashes, local_network, partition, remote_ports, standings, views
 from isthmus.network.actions import Action
 from isthmus.network.declarations import Dhcp, StretchedNetwork
-from isthmus.network.findings import Code, Finding, Outcome
+from isthmus.network.findings import Code, Finding
 from isthmus.network.standings import Standing
 from isthmus.network.views import Network, Origin, Port, SiteView
+from isthmus.outcomes import Outcome
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 
 from isthmus.network import partition
 from isthmus.network.declarations import StretchedNetwork
-from isthmus.network.findings import Code, Finding, Outcome
+from isthmus.network.findings import Code, Finding
 from isthmus.network.views import SiteView
+from isthmus.outcomes import Outcome
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,17 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-
-class Outcome(enum.StrEnum):
-    """How bad it is; `exit_code` orders them."""
-
-    INFO = "INFO"  # harmless, but worth knowing
-    WARN = "WARN"  # something comes back otherwise than it was
-    ERROR = "ERROR"  # something does not come back
-
-    @property
-    def exit_code(self) -> int:
-        return {"INFO": 0, "WARN": 1, "ERROR": 2}[self.value]
+from isthmus.outcomes import Outcome
 
 
 class Code(enum.StrEnum):

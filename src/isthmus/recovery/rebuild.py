@@ -12,10 +12,11 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
+from isthmus.outcomes import Outcome
 from isthmus.recovery.checkpoints import BackupRecord, Checkpoint, Place, VolumeBackup
 from isthmus.recovery.declarations import DeclarationError, Group, Policy, check_together
 from isthmus.recovery.epochs import Marker
-from isthmus.recovery.findings import Code, Finding, Outcome
+from isthmus.recovery.findings import Code, Finding
 from isthmus.recovery.manifest import Manifest, read
 from isthmus.recovery.signatures import KeyRing, Refusal, RefusedError
 

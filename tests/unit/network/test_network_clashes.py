@@ -9,8 +9,9 @@ import pytest
 from network_model import PROJECT, declaration
 
 from isthmus.network import clashes, views
-from isthmus.network.findings import Code, Finding, Outcome
+from isthmus.network.findings import Code, Finding
 from isthmus.network.views import Network, Port, Quota, SiteView, Subnet
+from isthmus.outcomes import Outcome
 
 BACKUP = declaration(sites=("paris", "lyon", "nice"))
 

@@ -10,10 +10,10 @@ import tracing_facts as ground
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.network.findings import Outcome
 from isthmus.network.tracing import verdicts
 from isthmus.network.tracing.facts import Facts, Packet, Plug, Way
 from isthmus.network.tracing.faults import Code
+from isthmus.outcomes import Outcome
 
 Break = Callable[[Facts], Facts]
 FAR = ground.VTEPS["lyon"]

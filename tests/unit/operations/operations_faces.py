@@ -14,10 +14,11 @@ from operations_bench import Bench
 from starlette.testclient import TestClient
 
 from isthmus import errors
-from isthmus.cli import network_client, operation, operation_client
+from isthmus.cli import checkpoint, network_client, operation_client, recovery_commands
 from isthmus.engine.api import faults, groups, operations
 from isthmus.engine.rights import Caller
-from isthmus.recovery.findings import Code, Finding, Outcome
+from isthmus.outcomes import Outcome
+from isthmus.recovery.findings import Code, Finding
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.mapping import Mapping
 
@@ -173,15 +174,7 @@ def build(bench: Bench) -> Faces:
 def command_line(
     faces: Faces, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Cli:
-    import isthmus.cli.checkpoint
-    import isthmus.cli.group
-    import isthmus.cli.plan
-    import isthmus.cli.policy
-
     monkeypatch.setattr(LyonOnly, "faces", faces, raising=False)
-    modules = (
-        operation, isthmus.cli.group, isthmus.cli.policy, isthmus.cli.plan, isthmus.cli.checkpoint
-    )  # fmt: skip
-    for module in modules:
+    for module in (recovery_commands, checkpoint):
         monkeypatch.setattr(module, "Engines", LyonOnly)
     return Cli(faces, capsys)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recovery_values import T0, a_group, a_server, an_id, definitions_of
 
+from isthmus.outcomes import Outcome
 from isthmus.recovery.declarations import Member
-from isthmus.recovery.findings import Code, Outcome
+from isthmus.recovery.findings import Code
 from isthmus.recovery.mapping import AddressPolicy, Kind, Mapping
 from isthmus.recovery.metadata.definitions import (
     Definitions,

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recovery_values import T0, a_group, a_manifest, an_id, backups_of, definitions_of
 
+from isthmus.outcomes import Outcome
 from isthmus.recovery import manifest as manifests
 from isthmus.recovery.epochs import Marker, may_run
-from isthmus.recovery.findings import Code, Outcome
+from isthmus.recovery.findings import Code
 from isthmus.recovery.manifest import Manifest
 from isthmus.recovery.rebuild import Stored, rebuild, records
 from isthmus.recovery.signatures import KeyRing, SigningKey

@@ -14,7 +14,7 @@ from fastapi import responses
 from isthmus.engine import gathering, metrics, reports
 from isthmus.engine.core import Engine
 from isthmus.engine.metrics import Family, counter, gauge
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 Document = dict[str, Any]
 

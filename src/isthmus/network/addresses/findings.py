@@ -6,7 +6,7 @@ import dataclasses
 import enum
 from typing import Any
 
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 
 class Code(enum.StrEnum):

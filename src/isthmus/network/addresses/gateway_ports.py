@@ -15,7 +15,7 @@ from isthmus.network.addresses.declarations import (
 )
 from isthmus.network.addresses.findings import Code, Finding
 from isthmus.network.addresses.neutron_objects import Object, Objects, RefusedError
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

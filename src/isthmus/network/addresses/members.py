@@ -11,7 +11,7 @@ from isthmus.network.addresses.findings import Code, Finding
 from isthmus.network.addresses.gateway_ports import reservation
 from isthmus.network.addresses.neutron_objects import Object, Objects, RefusedError
 from isthmus.network.addresses.vrrp import AddPair, JoinGroup, Reserve, SiteLook
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 
 def look(address: ServiceAddress, objects: Objects) -> SiteLook:

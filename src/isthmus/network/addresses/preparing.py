@@ -23,7 +23,7 @@ from isthmus.network.addresses.health import Health
 from isthmus.network.addresses.links import Host
 from isthmus.network.addresses.neutron_objects import Objects, RefusedError
 from isthmus.network.addresses.policy import Standing
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from isthmus.network.addresses.declarations import Kind, ServiceAddress
 from isthmus.network.addresses.findings import Code, Finding
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

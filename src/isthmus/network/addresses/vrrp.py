@@ -20,7 +20,7 @@ from typing import Any
 
 from isthmus.network.addresses.declarations import DEVICE_OWNER_RESERVATION, ServiceAddress
 from isthmus.network.addresses.findings import Code, Finding
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 PROTOCOLS = frozenset({"112", "vrrp"})
 """How Neutron may name VRRP in a rule."""

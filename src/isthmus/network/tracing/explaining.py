@@ -5,11 +5,11 @@ Pure. Each function looks at one station and returns its fault, or None when it 
 
 from __future__ import annotations
 
-from isthmus.network.findings import Outcome
 from isthmus.network.tracing.facts import End, Facts, Host, Plug, Way
 from isthmus.network.tracing.faults import Code, Fault
 from isthmus.network.tracing.filtering import Ruling
 from isthmus.network.views import Port
+from isthmus.outcomes import Outcome
 
 DEAD_VLAN = 4095
 """Neutron's agent gives this VLAN to ports that it does not serve."""

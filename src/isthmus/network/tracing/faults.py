@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from isthmus.network.findings import Outcome
+from isthmus.outcomes import Outcome
 
 
 class Code(enum.StrEnum):

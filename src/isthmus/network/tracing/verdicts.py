@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from isthmus.network.findings import Outcome
 from isthmus.network.tracing import explaining, faults, walking
 from isthmus.network.tracing.facts import Facts
 from isthmus.network.tracing.faults import Fault
 from isthmus.network.tracing.walking import Hop
+from isthmus.outcomes import Outcome
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

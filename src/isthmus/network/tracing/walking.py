@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from isthmus.network.findings import Outcome
 from isthmus.network.tracing import explaining, filtering
 from isthmus.network.tracing.facts import End, Facts, Host, Way
 from isthmus.network.tracing.faults import Code, Fault
+from isthmus.outcomes import Outcome
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

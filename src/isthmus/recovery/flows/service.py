@@ -18,6 +18,7 @@ from isthmus.operations.kinds import Kind, Origin, Privilege
 from isthmus.operations.leases import SECONDS
 from isthmus.operations.runner import Runner, new_owner
 from isthmus.operations.values import Operation, Person, Phase
+from isthmus.outcomes import Outcome
 from isthmus.recovery import findings, manifest
 from isthmus.recovery import rebuild as rebuilding
 from isthmus.recovery.declarations import Group
@@ -102,7 +103,7 @@ class Service:
 def _unprotected(group: Group) -> Finding:
     return Finding(
         code=findings.Code.NO_RESTORE_PATH,
-        outcome=findings.Outcome.ERROR,
+        outcome=Outcome.ERROR,
         subject=f"group {group.name}",
         site=group.backup_site,
         summary="it has no checkpoint that can be returned to",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from isthmus.recovery.findings import Code, Finding, Outcome
+from isthmus.outcomes import Outcome
+from isthmus.recovery.findings import Code, Finding
 
 
 class Collector:

@@ -6,7 +6,8 @@ target is the most frequent reason why a VNF comes back and cannot be reached.
 
 from __future__ import annotations
 
-from isthmus.recovery.findings import Code, Outcome
+from isthmus.outcomes import Outcome
+from isthmus.recovery.findings import Code
 from isthmus.recovery.mapping import Kind, Mapping
 from isthmus.recovery.metadata.definitions import (
     Definitions,

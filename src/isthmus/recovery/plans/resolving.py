@@ -10,7 +10,8 @@ from collections.abc import Callable
 from collections.abc import Mapping as Dict
 from typing import TypeVar
 
-from isthmus.recovery.findings import Code, Outcome
+from isthmus.outcomes import Outcome
+from isthmus.recovery.findings import Code
 from isthmus.recovery.mapping import Kind, Mapping
 from isthmus.recovery.metadata.definitions import (
     Definitions,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping as Dict
 
-from isthmus.recovery.findings import Code, Finding, Outcome, worst
+from isthmus.outcomes import Outcome
+from isthmus.recovery.findings import Code, Finding, worst
 from isthmus.recovery.mapping import Mapping
 from isthmus.recovery.metadata.definitions import Definitions, ServerDefinition
 from isthmus.recovery.plans.collecting import Collector

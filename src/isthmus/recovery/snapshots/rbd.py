@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isthmus import errors
+from isthmus.outcomes import Outcome
 from isthmus.recovery import hashing
 from isthmus.recovery.cinder import Cinder, Volume
-from isthmus.recovery.findings import Code, Finding, Outcome
+from isthmus.recovery.findings import Code, Finding
 from isthmus.recovery.snapshots import adoption, naming
 
 log = logging.getLogger(__name__)
