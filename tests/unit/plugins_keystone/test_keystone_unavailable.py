@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from typing import Any
@@ -161,3 +162,88 @@ def test_one_line_is_logged_without_the_query(caplog: pytest.LogCaptureFixture) 
     message = caplog.records[0].getMessage()
     assert "POST /v3/projects" in message
     assert "secret" not in message
+
+
+class Dying:
+    """An application whose database connection is lost in the first `times` requests."""
+
+    def __init__(self, times: int, **scope: Any) -> None:
+        self.times, self.scope = times, scope
+        self.bodies: list[bytes] = []
+
+    def __call__(self, environ: dict[str, Any], start: Any) -> Any:
+        assert "left inside" not in environ, "each attempt has an environment of its own"
+        environ["left inside"] = True
+        request = scope.current()
+        assert request is not None
+        self.bodies.append(environ["wsgi.input"].read() if "wsgi.input" in environ else b"")
+        if len(self.bodies) <= self.times:
+            request.error, request.side = driver(2013), scope.Side.READER
+            for name, value in self.scope.items():
+                setattr(request, name, value)
+            raise request.error
+        start("200 OK", [])
+        return [b"served"]
+
+
+def login(application: Any, path: str = "/v3/auth/tokens", length: str = "5") -> str:
+    seen: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": path,
+        "CONTENT_LENGTH": length,
+        "wsgi.input": io.BytesIO(b"login and the next request"),
+    }
+    unavailable.Middleware(application, before=lambda: None)(environ, lambda *a: seen.extend(a))
+    return str(seen[0])
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_read_whose_connection_is_lost_is_made_again_and_nobody_sees_it(times: int) -> None:
+    dying = Dying(times)
+    assert call(dying, method="GET")[0] == "200 OK"
+    assert len(dying.bodies) == times + 1
+
+
+def test_a_read_is_not_made_again_for_ever() -> None:
+    dying = Dying(100)
+    assert call(dying, method="GET")[0].startswith("503")
+    assert len(dying.bodies) == 3
+
+
+def test_a_login_is_made_again_with_its_whole_body() -> None:
+    dying = Dying(1)
+    assert login(dying) == "200 OK"
+    assert dying.bodies == [b"login", b"login"]
+
+
+@pytest.mark.parametrize("done", [{"wrote": True}, {"counted": True}, {"side": scope.Side.WRITER}])
+def test_what_has_left_a_trace_is_not_made_again(done: dict[str, Any]) -> None:
+    dying = Dying(1, **done)
+    assert login(dying).startswith("503")
+    assert len(dying.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "length"),
+    [
+        ("/v3/users", "5"),
+        ("/v3/auth/tokens/x", "5"),
+        ("/v3/auth/tokens", ""),
+        ("/v3/auth/tokens", "200000"),
+    ],
+)
+def test_other_writes_and_bodies_without_a_sane_length_are_not_made_again(
+    path: str, length: str
+) -> None:
+    dying = Dying(1)
+    assert login(dying, path, length).startswith("503")
+    assert len(dying.bodies) == 1
+
+
+def test_a_request_that_has_waited_long_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 6.0])
+    monkeypatch.setattr(unavailable.time, "monotonic", lambda: next(clock))
+    dying = Dying(1)
+    assert call(dying, method="GET")[0].startswith("503")
+    assert len(dying.bodies) == 1

@@ -63,6 +63,7 @@ class Identity(identity_sql.Identity):  # type: ignore[misc]
         attributes.set_committed_value(local_user, "failed_auth_at", account.failed_at)
 
     def _record_failed_auth(self, user_id: str) -> None:
+        scope.count()
         self._queue_or_write(entries.Kind.FAILED_AUTH, super()._record_failed_auth, user_id)
 
     def _reset_failed_auth(self, user_id: str) -> None:

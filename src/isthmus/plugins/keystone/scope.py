@@ -26,11 +26,13 @@ class Scope:
     """One request: whether it has committed at the writer, and the last database error and side.
 
     ``follows`` is false once the replica did not show a commit in time: a request with several
-    commits waits for a replica that stands still only once.
+    commits waits for a replica that stands still only once. ``counted``: a failed login was counted
+    against its user, and must not be counted again.
     """
 
     wrote: bool = False
     follows: bool = True
+    counted: bool = False
     error: BaseException | None = None
     side: Side | None = None
 
@@ -48,6 +50,13 @@ def forget_error() -> None:
     scope = current()
     if scope is not None:
         scope.error = scope.side = None
+
+
+def count() -> None:
+    """This request has counted a failed login."""
+    scope = current()
+    if scope is not None:
+        scope.counted = True
 
 
 @contextlib.contextmanager

@@ -5,6 +5,11 @@ Flask lets through (Keystone sets PROPAGATE_EXCEPTIONS; a WSGI server then close
 without an answer) and, by the request's scope, also database errors that Keystone has turned into a
 JSON 500 that does not name its cause.
 
+Before that, a request that can safely be made again is made again. A database that dies, and a load
+balancer that leaves it, close the connections that requests are using, and the next connection leads
+to another database: nobody needs to see that. A service that does sees a 503 for a token it is asked
+to trust, and tells its user 401.
+
 The body has the shape of Keystone's own errors, so that every client shows the message. It holds no
 statement, no host and no account. Codes: MariaDB "Error Codes", client errors 2000-2999.
 """
@@ -12,8 +17,10 @@ statement, no host and no account. Codes: MariaDB "Error Codes", client errors 2
 from __future__ import annotations
 
 import enum
+import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +76,12 @@ CODES = {
 }
 _RETRY_SECONDS = {Cause.BUSY: 1}
 _RETRY_DEFAULT_SECONDS = 5
+# The first new connection may be one that the load balancer was still making to the dead database.
+_ATTEMPTS = 3
+# Connections of a hanging database are closed after 3 s. A request that has waited longer than that has used its user's patience.
+_AGAIN_SECONDS = 5.0
+# Keystone's own limit on a body (`[oslo_middleware] max_request_body_size`); a login has a few hundred bytes.
+_BODY_LIMIT = 114_688
 # A chain of causes longer than this is a loop.
 _CHAIN_LIMIT = 20
 
@@ -172,31 +185,36 @@ class Middleware:
         self._before = before
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        attempts = _attempts(environ)
+        until = time.monotonic() + _AGAIN_SECONDS
+        for left, attempt in zip(reversed(range(len(attempts))), attempts, strict=True):
+            answer = self._attempt(attempt, again=left > 0 and time.monotonic() < until)
+            if answer is not None:
+                return answer.send(start_response, head=environ.get("REQUEST_METHOD") == "HEAD")
+        raise AssertionError("the last attempt always has an answer")
+
+    def _attempt(self, environ: dict[str, Any], *, again: bool) -> _Answer | None:
+        """One attempt at the request; None if it failed and may be made again."""
         with scope.request() as request:
             answer = _Answer()
+            failed: Exception | None = None
             try:
                 self._before()
                 answer.run(self._application, environ)
             except Exception as error:
-                self._fail(environ, answer, request, error)
+                failed = error
+                cause = classify(error) or classify(request.error)
             else:
-                self._inspect(environ, answer, request)
-            return answer.send(start_response, head=environ.get("REQUEST_METHOD") == "HEAD")
-
-    def _inspect(self, environ: dict[str, Any], answer: _Answer, request: scope.Scope) -> None:
-        cause = classify(request.error)
-        if answer.status_code == 500 and cause is not None:
-            self._refuse(environ, answer, request, cause)
-
-    def _fail(
-        self, environ: dict[str, Any], answer: _Answer, request: scope.Scope, error: Exception
-    ) -> None:
-        cause = classify(error) or classify(request.error)
-        if cause is not None:
-            self._refuse(environ, answer, request, cause)
-            return
-        LOG.exception("%s", _where(environ))
-        answer.replace("500 Internal Server Error", _UNEXPECTED, ())
+                cause = classify(request.error) if answer.status_code == 500 else None
+            if cause is not None:
+                if again and repeatable(cause, request):
+                    LOG.info("%s is made again: %s (%s)", _where(environ), cause, request.side)
+                    return None
+                self._refuse(environ, answer, request, cause)
+            elif failed is not None:
+                LOG.error("%s", _where(environ), exc_info=failed)
+                answer.replace("500 Internal Server Error", _UNEXPECTED, ())
+            return answer
 
     def _refuse(
         self, environ: dict[str, Any], answer: _Answer, request: scope.Scope, cause: Cause
@@ -206,6 +224,33 @@ class Middleware:
         LOG.warning("%s answered with 503: %s (%s)", _where(environ), cause, request.side)
         retry = ("Retry-After", str(told.retry_after))
         answer.replace("503 Service Unavailable", told.body, (retry,))
+
+
+def repeatable(cause: Cause, request: scope.Scope) -> bool:
+    """Whether a request that reads or logs in may be made again: nothing that it did would be done twice."""
+    return (
+        cause is Cause.UNREACHABLE
+        and request.side is scope.Side.READER
+        and not request.wrote
+        and not request.counted
+    )
+
+
+def _attempts(environ: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the application is called with at each attempt; one if the request must not be repeated.
+
+    Each has its own environment, because what is inside leaves its own things there.
+    """
+    method = environ.get("REQUEST_METHOD")
+    if method in ("GET", "HEAD"):
+        return [environ.copy() for _ in range(_ATTEMPTS)]
+    length = environ.get("CONTENT_LENGTH") or ""
+    path = f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}"
+    is_login = method == "POST" and path.rstrip("/") == "/v3/auth/tokens"
+    if is_login and length.isdecimal() and int(length) <= _BODY_LIMIT:
+        body = environ["wsgi.input"].read(int(length))
+        return [{**environ, "wsgi.input": io.BytesIO(body)} for _ in range(_ATTEMPTS)]
+    return [environ]
 
 
 _UNEXPECTED = json.dumps(
