@@ -41,10 +41,8 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
 
 @pytest.fixture
 def store(swift: Swift, request: pytest.FixtureRequest) -> Store:
-    store = Store(swift.connect, where="lyon", container=request.node.name[:100])
-    store.ensure()
-    store.ensure()
-    return store
+    """Of a container that is made with the first document."""
+    return Store(swift.connect, where="lyon", container=request.node.name[:100])
 
 
 def test_what_was_written_is_read_back_and_what_is_not_there_is_none(store: Store) -> None:

@@ -7,6 +7,7 @@ its checkpoints.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ class Create(_Shown):
             "site": parsed_args.site,
             "backup_site": parsed_args.backup_site,
             "policy": parsed_args.policy,
-            "members": parsed_args.members,
+            "members": with_tests(parsed_args.members, parsed_args.tests),
         }
         if parsed_args.project:
             body["project_id"] = parsed_args.project
@@ -74,7 +75,7 @@ class Set(_Shown):
             "name": parsed_args.new_name,
             "backup_site": parsed_args.backup_site,
             "policy": parsed_args.policy,
-            "members": parsed_args.members,
+            "members": with_tests(parsed_args.members or [], parsed_args.tests),
         }
         changes = {name: value for name, value in given.items() if value}
         if not changes:
@@ -127,6 +128,44 @@ def add_members(parser: argparse.ArgumentParser, *, required: bool) -> None:
         help="A server by its id, under a name of the group's own; its level (0 by default) and the "
         "members that it needs (once for each member).",
     )
+    parser.add_argument(
+        "--test",
+        metavar="NAME=COMMAND",
+        dest="tests",
+        action="append",
+        default=[],
+        type=test,
+        help="What succeeds in the guest of that member when it is what it should be; tried after it "
+        "came back (an absolute path and its words; a JSON object as last line is kept as figures).",
+    )
+
+
+def test(text: str) -> tuple[str, list[str]]:
+    """NAME=COMMAND, the command split as a shell splits words."""
+    name, equals, words = text.partition("=")
+    try:
+        command = shlex.split(words)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {str(error).lower()}") from None
+    if not (name and equals and command):
+        raise argparse.ArgumentTypeError(f"{text!r} should look like NAME=COMMAND")
+    return name, command
+
+
+def with_tests(
+    members: list[dict[str, Any]], tests: Sequence[tuple[str, list[str]]]
+) -> list[dict[str, Any]]:
+    """The members with their tests. Raises UsageError for a test of nobody."""
+    wanted = dict(tests)
+    names = {each["name"] for each in members}
+    if strangers := sorted(wanted.keys() - names):
+        raise errors.UsageError(
+            f"--test names {strangers[0]}, which no --member names",
+            cause=f"members: {', '.join(sorted(names)) or 'none given'}",
+            unchanged="nothing was declared or changed",
+            next_command="isthmus group create --help",
+        )
+    return [{**each, "test": wanted.get(each["name"], [])} for each in members]
 
 
 def member(text: str) -> dict[str, Any]:
@@ -166,7 +205,8 @@ def _ordered(members: Sequence[Any]) -> list[Any]:
 
 def _member_line(each: Any) -> str:
     needs = f", needs {', '.join(each['depends'])}" if each["depends"] else ""
-    return f"level {each['level']}: {each['name']} ({each['server_id']}){needs}"
+    test = f", test: {shlex.join(each['test'])}" if each.get("test") else ""
+    return f"level {each['level']}: {each['name']} ({each['server_id']}){needs}{test}"
 
 
 def _row(group: Any) -> tuple[Any, ...]:

@@ -121,6 +121,40 @@ class Networks(_Section):
     underlay_mtu: Annotated[int, Field(ge=576, le=65535)] = 1500
 
 
+class Ceph(_Section):
+    """The Ceph cluster behind this site's volumes, as the snapshot driver `rbd` reaches it."""
+
+    conf: Path = Path("/etc/ceph/ceph.conf")
+    user: str = "cinder"
+    pool: str = "volumes"
+    keyring: Path | None = None
+
+
+class Recovery(_Section):
+    """What a site needs to protect groups, or to take them in when their own site is lost."""
+
+    database_url: FileText = Field(alias="database_url_file")
+    """SQLAlchemy URL of the schema `isthmus_recovery` in this site's own database."""
+    store_region: SiteName
+    """The region whose Swift is the remote store; not the site that is protected."""
+    store_container: str = "isthmus-recovery"
+    signing_key_file: Path
+    """Ed25519 private key (PEM) with which this site signs manifests and epochs."""
+    trusted_keys: Annotated[Mapping[SiteName, str], Field(min_length=1)]
+    """Public signing key (base64) of each site whose documents are believed, the own one included."""
+    sealing_key_file: Path | None = None
+    """X25519 private key (PEM) with which this site reads user data; None: it cannot."""
+    sealed_to: Mapping[SiteName, str] = {}
+    """Public sealing key (base64) of each site that may read user data of groups protected here."""
+    ceph: Ceph | None = None
+    backup_container: str | None = None
+    """Where Cinder puts backups of volumes; None: where its own configuration says."""
+    hook_scripts: Path | None = None
+    """The directory of hooks that run on the controller; None: there are none."""
+    four_eyes: bool = True
+    """Whether who asked for an operation may not approve it as well."""
+
+
 class Timing(_Section):
     """When to look and how long to wait, in seconds."""
 
@@ -147,6 +181,7 @@ class Config(_Section):
     secret: Annotated[SecretBytes, BeforeValidator(_secret)] = Field(alias="secret_file")
     hosts: Mapping[str, Url] = {}
     networks: Networks
+    recovery: Recovery | None = None
     timing: Timing = Timing()
     state: Path
 

@@ -14,6 +14,9 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fastapi
 
 from isthmus import errors
 from isthmus.engine import config
@@ -21,7 +24,15 @@ from isthmus.engine.api import app
 from isthmus.engine.core import Engine
 from isthmus.engine.serving import Server
 
+if TYPE_CHECKING:
+    from isthmus.recovery.flows.service import Service
+
 LOG = logging.getLogger(__name__)
+
+_NOISY = (
+    *("keystoneauth", "oslo.messaging", "oslo_messaging", "oslo_service", "amqp"),
+    *("taskflow", "oslo_utils.excutils", "alembic", "swiftclient"),
+)
 
 # The default stack (8 MB of address space per thread) is for programs that recurse.
 _STACK = 1024 * 1024
@@ -47,15 +58,33 @@ def _run(settings: config.Config) -> int:
         signal.signal(number, lambda *_: ended.set())
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = Engine(settings)
-    server = Server(app.build(engine), settings.listen)
+    recovery, routes = _recovery(engine, settings.recovery)
+    server = Server(app.build(engine, *routes), settings.listen)
     server.start()
     engine.start()
+    if recovery is not None:
+        recovery.start()
     LOG.info("engine of %s on %s", engine.site, ", ".join(str(each) for each in settings.listen))
     ended.wait()
     LOG.info("engine of %s ends", engine.site)
     server.stop()
+    if recovery is not None:
+        recovery.stop()
     engine.stop()
     return 0
+
+
+def _recovery(
+    engine: Engine, settings: config.Recovery | None
+) -> tuple[Service | None, list[fastapi.APIRouter]]:
+    """Recovery and its routes, where it is configured; what it stands on takes a second to import."""
+    if settings is None:
+        return None, []
+    from isthmus.engine import recovering
+    from isthmus.engine.api import operations_home
+
+    service = recovering.build(engine, settings)
+    return service, [operations_home.router(engine, service, four_eyes=settings.four_eyes)]
 
 
 def _log_to_stderr() -> None:
@@ -67,7 +96,7 @@ def _log_to_stderr() -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     # What goes wrong between here and other services is said in our own words, once.
-    for noisy in ("keystoneauth", "oslo.messaging", "oslo_messaging", "oslo_service", "amqp"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 

@@ -5,6 +5,7 @@ import os
 import yaml
 
 from isthmus.identity.config import AGENT_PORT, ENGINE_PORT, IDENTITY_PORT
+from isthmus.lab import template_compute
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.home import Home, replace
 from isthmus.lab.templates import Template
@@ -22,7 +23,10 @@ def write(home: Home, environment: Environment, template: Template) -> None:
 
 
 def clouds(environment: Environment, template: Template) -> dict[str, object]:
-    """A cloud per site (admin), `isthmus` (admin, the one login URL), and `demo` (a plain member, the one login URL)."""
+    """A cloud per site (admin), `isthmus` (admin, the one login URL), `demo` (a plain member, the one login URL).
+
+    Where there is recovery, `approver` approves what admin asks for.
+    """
     admin, demo = template.secret("admin"), template.secret("demo")
     entries = {
         site.name: _cloud(f"http://{site.management}:{IDENTITY_PORT}/v3", "admin", admin, site.name)
@@ -31,16 +35,23 @@ def clouds(environment: Environment, template: Template) -> dict[str, object]:
     first = environment.sites[0].name
     entries["isthmus"] = _cloud(login_url(environment), "admin", admin, first)
     entries["demo"] = _cloud(login_url(environment), "demo", demo, first)
+    if template_compute.wanted(environment):
+        approver = template.secret("approver")
+        entries["approver"] = _cloud(
+            login_url(environment), "approver", approver, first, project="demo"
+        )
     return {"clouds": entries}
 
 
-def _cloud(auth_url: str, user: str, password: str, region: str) -> dict[str, object]:
+def _cloud(
+    auth_url: str, user: str, password: str, region: str, *, project: str | None = None
+) -> dict[str, object]:
     return {
         "auth": {
             "auth_url": auth_url,
             "username": user,
             "password": password,
-            "project_name": user,
+            "project_name": project or user,
             "user_domain_name": "Default",
             "project_domain_name": "Default",
         },

@@ -91,6 +91,28 @@ def _accounts(passwords: dict[str, str], boot: bootstrap.Bootstrapper) -> None:
     for user, (project, role_ids) in roles.items():
         if user in passwords:
             _account(user, project, passwords[user], role_ids)
+    if "approver" in passwords:
+        _recovery(passwords["approver"], boot, demo)
+
+
+def _recovery(password: str, boot: bootstrap.Bootstrapper, demo: str) -> None:
+    """Who asks for operations (user `admin`) and who approves them (user `approver`) are two people, with a role each.
+
+    The engine acts in the project whose groups it protects.
+    """
+    operator, drill, failover = (
+        _role(f"recovery_{name}") for name in ("operator", "drill", "failover")
+    )
+    api.assignment_api.add_role_to_user_and_project(boot.admin_user_id, boot.project_id, operator)
+    _account("approver", demo, password, [boot.reader_role_id, drill, failover])
+    engine = api.identity_api.get_user_by_name("isthmus", DOMAIN)
+    api.assignment_api.add_role_to_user_and_project(engine["id"], demo, boot.admin_role_id)
+
+
+def _role(name: str) -> str:
+    role_id = uuid.uuid4().hex
+    api.role_api.create_role(role_id, {"id": role_id, "name": name})
+    return role_id
 
 
 def _project(name: str) -> str:

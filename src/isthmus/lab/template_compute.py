@@ -12,18 +12,20 @@ from isthmus.lab.components.service_config import COMPUTE_PORT, PLACEMENT_PORT, 
 from isthmus.lab.components.swift_config import PORT as OBJECT_PORT
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.running import run
+from isthmus.store import SCHEMA
 
-# Service accounts in Keystone.
-ACCOUNTS = ("nova", "cinder", "placement", "swift")
+# Accounts in Keystone: services, and the person who may approve what another asks for.
+ACCOUNTS = ("nova", "cinder", "placement", "swift", "approver")
 
 # Which databases each account has in a site.
 _DATABASES = {
     "placement": ("placement",),
     "nova": ("nova", "nova_api", "nova_cell0"),
     "cinder": ("cinder",),
-    # The engine's own: what it knows of recovery in this site.
-    "recovery": ("isthmus_recovery",),
 }
+
+# The engine's account in its site's own database, with rights on single tables: see `schema.engine_grants`.
+_RECOVERY_USER = "recovery"
 
 # Nova fills these in from its own configuration, so that the rows are right in every site.
 _URL = "{scheme}://{username}:{password}@{hostname}:{port}/"
@@ -64,9 +66,11 @@ def local_sql(secrets: Mapping[str, str]) -> list[str]:
     statements = []
     for user, schemas in _DATABASES.items():
         statements.append(sql_user(user, secrets[f"{user}-database"]))
-        for schema in schemas:
-            statements.append(f"CREATE DATABASE {schema} CHARACTER SET utf8mb4")
-            statements.append(f"GRANT ALL ON {schema}.* TO {user}@'%'")
+        for name in schemas:
+            statements.append(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+            statements.append(f"GRANT ALL ON {name}.* TO {user}@'%'")
+    statements.append(f"CREATE DATABASE {SCHEMA} CHARACTER SET utf8mb4")
+    statements.append(sql_user(_RECOVERY_USER, secrets["recovery-database"]))
     return statements
 
 
@@ -76,6 +80,20 @@ def migrate(context: Context, secrets: Mapping[str, str], *, timeout: float) -> 
         lanes = [pool.submit(lane, context, secrets, timeout) for lane in (_nova, _others)]
         for lane in lanes:
             lane.result()
+    _recovery(context)
+
+
+def _recovery(context: Context) -> None:
+    """The engine's tables, made by root; its account may use them and change nothing of what they are."""
+    # A second for whoever only asks how the lab is.
+    from isthmus.store import databases, schema
+
+    url = f"mysql+pymysql://root@localhost/{SCHEMA}?unix_socket={mariadb.socket_path(context)}"
+    database = databases.connect(url)
+    schema.upgrade(database)
+    database.close()
+    for statement in schema.engine_grants(_RECOVERY_USER):
+        mariadb.query(context, statement)
 
 
 def _nova(context: Context, secrets: Mapping[str, str], timeout: float) -> None:

@@ -26,7 +26,9 @@ SECRETS = (
     *("neutron", "neutron-database", "isthmus", "engine-database", "messaging", "engines"),
     # What an environment with computing has besides.
     *("nova", "nova-database", "cinder", "cinder-database", "placement", "placement-database"),
-    *("swift", "swift-hash", "recovery-database"),
+    *("swift", "swift-hash", "recovery-database", "recovery-keys"),
+    # Who may approve what others ask for.
+    "approver",
 )
 
 # What lies beside the templates and is made once per machine as well: the guest's image, the sites' Ceph.
@@ -49,7 +51,7 @@ _SEEDS = (
 # What the databases of an environment with networks are made from besides; those that are there.
 _NETWORK_SEEDS = ("template_network.py", "../network/schema.py", "../plugins/neutron/db")
 
-_COMPUTE_SEEDS = ("template_compute.py", "components/service_config.py")
+_COMPUTE_SEEDS = ("template_compute.py", "components/service_config.py", "../store")
 _COMPUTE_PACKAGES = ("nova", "cinder", "openstack-placement", "swift")
 
 
@@ -101,7 +103,7 @@ def key(environment: Environment) -> str:
         parts += [text for name in _NETWORK_SEEDS for text in _texts(folder / name)]
     if computing := [site.name for site in environment.sites if COMPUTE in site.components]:
         parts += [*computing, *(importlib.metadata.version(name) for name in _COMPUTE_PACKAGES)]
-        parts += [(folder / name).read_text() for name in _COMPUTE_SEEDS]
+        parts += [text for name in _COMPUTE_SEEDS for text in _texts(folder / name)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -130,12 +130,15 @@ class Policy:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Member:
     """A server of the group. `name` is unique in the group and is what `depends` lists: the members
-    that must run before this one boots, and stay unfrozen until it is frozen."""
+    that must run before this one boots, and stay unfrozen until it is frozen. `test`: argv of a
+    command in its guest that succeeds when the member is what it should be, tried after it came back;
+    empty: that the guest answers is enough."""
 
     server_id: str
     name: str
     level: int = 0
     depends: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -223,11 +226,15 @@ def _check_hook(hook: Hook, refuse: _Refusal) -> None:
     refuse.unless(0 < hook.timeout_s <= 3600, "hooks.timeout_s", "it is not above 0 to 3600 s")
     first = hook.command[0]
     if hook.place is HookPlace.GUEST:
-        refuse.unless(first.startswith("/"), "hooks.command", "a guest needs an absolute path")
+        _check_guest_word(first, "hooks.command", refuse)
     else:
         # Whoever may write a policy is not thereby allowed to run any program of the controller.
         plain = "/" not in first and first not in (".", "..")
         refuse.unless(plain, "hooks.command", "a script is named without a path")
+
+
+def _check_guest_word(first: str, field: str, refuse: _Refusal) -> None:
+    refuse.unless(first.startswith("/"), field, "a guest needs an absolute path")
 
 
 def check_group(group: Group) -> None:
@@ -240,6 +247,8 @@ def check_group(group: Group) -> None:
     _unique((each.server_id for each in group.members), "members.server_id", refuse)
     by_name = {each.name: each for each in group.members}
     for member in group.members:
+        if member.test:
+            _check_guest_word(member.test[0], "members.test", refuse)
         _unique(member.depends, "members.depends", refuse)
         for name in member.depends:
             needed = by_name.get(name)

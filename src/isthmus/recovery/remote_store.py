@@ -18,6 +18,7 @@ import io
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import swiftclient
@@ -95,10 +96,6 @@ class Store:
         self.where = f"{where}, container {container}"
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def ensure(self) -> None:
-        """Make the container if it is not there."""
-        self._do("make the container", lambda swift: swift.put_container(self._container))
-
     def read(self, key: str) -> bytes | None:
         """The whole object, checked against the digest that the store keeps; None if there is none."""
         what = f"read {key}"
@@ -142,6 +139,16 @@ class Store:
                 raise
 
     def _put(self, swift: Any, key: str, content: bytes, headers: dict[str, str]) -> None:
+        try:
+            self._put_once(swift, key, content, headers)
+        except swiftclient.ClientException as error:
+            if error.http_status != HTTPStatus.NOT_FOUND:
+                raise
+            # The first document of all: its container is not there yet.
+            swift.put_container(self._container)
+            self._put_once(swift, key, content, headers)
+
+    def _put_once(self, swift: Any, key: str, content: bytes, headers: dict[str, str]) -> None:
         # With its digest the store refuses what was changed on the way (422). swiftclient tries a
         # file again, but hides the cause behind another error when it is given bytes.
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -5,3 +5,6 @@ It knows tables and documents, not what they mean: that is `isthmus.operations` 
 Nothing here is the only copy of what a disaster must leave behind; that is in the manifests of the
 remote store. MariaDB in production, SQLite in tests.
 """
+
+SCHEMA = "isthmus_recovery"
+"""The name of the schema, for whoever only speaks of it: what works with it is slow to import."""

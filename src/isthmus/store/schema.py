@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from alembic import command, config
 
 from isthmus import errors
-from isthmus.store import databases, tables
+from isthmus.store import SCHEMA, databases, tables
 
-NAME = "isthmus_recovery"
 VERSION_TABLE = "isthmus_version"
 """Not alembic's own name, which TaskFlow has taken in the same schema."""
 
@@ -53,7 +52,7 @@ def _upgrade_taskflow(engine: sa.Engine) -> None:
             connection.upgrade()
     except exceptions.StorageFailure as error:
         raise errors.UnavailableError(
-            "TaskFlow's tables cannot be made", where=NAME, cause=str(error)
+            "TaskFlow's tables cannot be made", where=SCHEMA, cause=str(error)
         ) from error
 
 
@@ -65,18 +64,18 @@ def _alone(engine: sa.Engine) -> Iterator[None]:
         return
     with engine.connect() as connection:
         taken = connection.execute(
-            sa.text("SELECT GET_LOCK(:name, :wait)"), {"name": NAME, "wait": LOCK_SECONDS}
+            sa.text("SELECT GET_LOCK(:name, :wait)"), {"name": SCHEMA, "wait": LOCK_SECONDS}
         ).scalar_one()
         if taken != 1:
             raise errors.BusyError(
                 "the schema is being changed by somebody else",
-                where=NAME,
+                where=SCHEMA,
                 unchanged="nothing was changed by this process",
             )
         try:
             yield
         finally:
-            connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": NAME})
+            connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": SCHEMA})
 
 
 def engine_grants(user: str, host: str = "%") -> tuple[str, ...]:
@@ -91,4 +90,4 @@ def engine_grants(user: str, host: str = "%") -> tuple[str, ...]:
         for table in (*own, "logbooks", "flowdetails", "atomdetails")
     }
     rights |= dict.fromkeys((VERSION_TABLE, "alembic_version"), "SELECT")
-    return tuple(f"GRANT {what} ON {NAME}.`{table}` {to}" for table, what in rights.items())
+    return tuple(f"GRANT {what} ON {SCHEMA}.`{table}` {to}" for table, what in rights.items())

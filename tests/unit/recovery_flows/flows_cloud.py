@@ -274,6 +274,6 @@ def means_of(database: databases.Database, cloud: Cloud) -> tuple[Means, Markers
         hosts=nothing,
         guests=nothing,
         snapshots=nothing,
-        probe=lambda operation, member, server: {"records_bad": 0, "member": member.name},
+        probe=lambda compute, member, server: {"records_bad": 0, "member": member.name},
     )
     return means, markers

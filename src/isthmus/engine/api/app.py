@@ -29,12 +29,12 @@ async def _with_many_threads(app: fastapi.FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def build(engine: Engine) -> fastapi.FastAPI:
-    """All routes of one engine."""
+def build(engine: Engine, *others: fastapi.APIRouter) -> fastapi.FastAPI:
+    """All routes of one engine; `others`: those of recovery, where the engine has it."""
     app = fastapi.FastAPI(
         lifespan=_with_many_threads,
         title="Isthmus engine",
-        summary=f"Stretched networks and service addresses; this is the engine of {engine.site}",
+        summary=f"Stretched networks, service addresses, recovery; this is the engine of {engine.site}",
         description=isthmus.__doc__ or "",
     )
     faults.install(app)
@@ -43,4 +43,6 @@ def build(engine: Engine) -> fastapi.FastAPI:
     for name in _OTHERS:
         if importlib.util.find_spec(name) is not None:
             app.include_router(importlib.import_module(name).router(engine))
+    for routes in others:
+        app.include_router(routes)
     return app

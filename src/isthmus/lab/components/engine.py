@@ -8,16 +8,21 @@ from isthmus.lab import calling, errors, inside
 from isthmus.lab.calling import Call, Client
 from isthmus.lab.components import (
     ceph,
+    ceph_config,
     debian_modules,
     haproxy,
     host_agent,
+    local_db,
     neutron,
     neutron_config,
     rabbitmq,
+    recovery_keys,
     room,
+    swift,
 )
 from isthmus.lab.components.base import Component, Context, script
 from isthmus.lab.environment import PHYSICAL_NETWORK, SiteSpec
+from isthmus.store import SCHEMA
 
 NAME = "engine"
 HOST = 7
@@ -108,10 +113,36 @@ def _configuration(context: Context) -> dict[str, object]:
         },
         "state": str(context.directory / "state"),
     }
+    if ceph.NAME in site.components:
+        document["recovery"] = _recovery(context)
     if neutron.NAME in site.components:
         url = context.write("messaging.url", rabbitmq.url(context))
         document["messaging"] = {"url_file": str(url)}
     return document
+
+
+def _recovery(context: Context) -> dict[str, object]:
+    """Groups are protected in every site with storage; all believe each other, and Lyon's store keeps what they write."""
+    site, template = context.site, context.template
+    sites = [each for each in context.environment.sites if ceph.NAME in each.components]
+    keys = {each.name: recovery_keys.of(template, each) for each in sites}
+    own = keys[site.name]
+    password = template.secret("recovery-database")
+    url = f"mysql+pymysql://recovery:{password}@{local_db.address(site)}/{SCHEMA}"
+    return {
+        "database_url_file": str(context.write("recovery-database.url", url)),
+        "store_region": next(each.name for each in swift.sites(context.environment)),
+        "signing_key_file": str(context.write("signing.pem", own.signing_pem)),
+        "trusted_keys": {name: each.signing.public.text for name, each in keys.items()},
+        "sealing_key_file": str(context.write("sealing.pem", own.sealing_pem)),
+        "sealed_to": {name: each.sealing_public for name, each in keys.items()},
+        "ceph": {
+            "conf": f"/etc/ceph/{ceph_config.CLUSTER}.conf",
+            "user": ceph_config.CLIENT,
+            "pool": ceph_config.POOL,
+            "keyring": f"/etc/ceph/{ceph_config.CLUSTER}.client.{ceph_config.CLIENT}.keyring",
+        },
+    }
 
 
 def _secret(context: Context, name: str, secret: str) -> str:

@@ -273,7 +273,7 @@ class Boot(Bringing):
             server["key_name"] = wanted.keypair
         if wanted.zone:
             server["availability_zone"] = wanted.zone
-        text = self.means.unsealed(source.user_data) if source.user_data else None
+        text = self.means.unsealed(source.user_data, source.id) if source.user_data else None
         if text is not None:
             server["user_data"] = base64.b64encode(text.encode()).decode()
         hints = {"group": wanted.server_group_id} if wanted.server_group_id else {}
@@ -311,13 +311,13 @@ class Test(Bringing):
     def act(self, run: Run) -> Result:
         probe, server = self.means.probe, self.server(run)
         member = next(m for m in self.manifest(run).group.members if m.server_id == server.id)
-        made = str(run.result(f"boot-{server.id}")["server"])
+        made, compute = str(run.result(f"boot-{server.id}")["server"]), self.clients(run).compute
         if probe is None:
             return {"tested": False}
 
         def answer() -> Mapping[str, Any] | None:
             try:
-                return probe(run.operation, member, made)
+                return probe(compute, member, made)
             except errors.UnavailableError:
                 return None
 

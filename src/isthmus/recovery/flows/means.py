@@ -36,15 +36,16 @@ from isthmus.recovery.snapshots.rbd import Cluster, RbdSnapshots
 Snapshots = Callable[[Policy, Cinder, Sequence[str], str, str], Driver]
 """The driver for policy, Cinder, volumes, round id, group id."""
 
-Probe = Callable[[Operation, Member, str], Mapping[str, Any]]
-"""Tests the guest of a member in the server with this id; returns figures for the report, raises
+Probe = Callable[[Any, Member, str], Mapping[str, Any]]
+"""Tests the guest of a member in the server with this id of this Nova; returns figures for the report, raises
 IsthmusError when the guest is not what it should be, UnavailableError when it does not answer yet."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Means:
     """`session`: keystoneauth1 session for a project, as the engine's account; `operations`: those
-    of a group; `unsealed`: user data in clear, None where this site has no key for it; `digest_of`:
+    of a group; `unsealed`: user data of the server with this id in clear, None where this site has no
+    key for it; `digest_of`:
     reads a restored volume's tree hash, None where nobody can; `versions`: for manifests."""
 
     site: str
@@ -62,7 +63,7 @@ class Means:
     backup_container: str | None = None
     seal_to: tuple[x25519.X25519PublicKey, ...] = ()
     unsealing_keys: tuple[str, ...] = ()
-    unsealed: Callable[[SealedText], str | None] = lambda _: None
+    unsealed: Callable[[SealedText, str], str | None] = lambda _text, _server: None
     digest_of: Callable[[Volume], str] | None = None
     probe: Probe | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)

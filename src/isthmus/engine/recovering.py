@@ -1,0 +1,120 @@
+"""Recovery in an engine, put together from the engine's configuration and its ways to other processes.
+
+It exists so that `isthmus.recovery` knows no configuration file and the engine's core no recovery: an
+engine whose file has no section `recovery` never imports it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import x25519
+
+from isthmus import errors
+from isthmus.engine import config
+from isthmus.engine.core import Engine
+from isthmus.recovery import probing, remote_store, sealing
+from isthmus.recovery.cinder import Volume
+from isthmus.recovery.epochs import Epochs
+from isthmus.recovery.flows.declared import Declared
+from isthmus.recovery.flows.means import Means, drivers
+from isthmus.recovery.flows.service import Service, operations_of
+from isthmus.recovery.freezing.hosts import HostAgents
+from isthmus.recovery.metadata.definitions import SealedText
+from isthmus.recovery.signatures import KeyRing, PublicKey, SigningKey
+from isthmus.recovery.snapshots.rbd import Cluster, volume_digest
+from isthmus.store import databases
+
+K = TypeVar("K")
+
+
+def build(engine: Engine, settings: config.Recovery) -> Service:
+    """Everything of recovery of one engine; nothing is started and nobody asked.
+
+    Raises ConfigurationError for a key that cannot be used.
+    """
+    database = databases.connect(settings.database_url.get_secret_value())
+    key = SigningKey.load(settings.signing_key_file)
+    ring = KeyRing(*_keys("trusted_keys", settings.trusted_keys, PublicKey.from_text).values())
+    if key.public.id not in ring.ids:
+        raise _unusable(
+            f"trusted_keys.{engine.site}", "the own signing key is not among the trusted ones"
+        )
+    store = remote_store.swift(
+        engine.session, settings.store_region, container=settings.store_container
+    )
+    cluster = _cluster(settings.ceph)
+    hosts = HostAgents(engine.hosts)
+    own = sealing.load(settings.sealing_key_file) if settings.sealing_key_file else None
+    sealed_to = _keys("sealed_to", settings.sealed_to, sealing.public_key)
+    means = Means(
+        site=engine.site,
+        declared=Declared(database),
+        operations=operations_of(database),
+        session=engine.sessions.of_project,
+        store=store,
+        epochs=Epochs(store, key=key, ring=ring),
+        key=key,
+        ring=ring,
+        hosts=hosts,
+        guests=hosts,
+        snapshots=drivers(cluster),
+        hook_scripts=settings.hook_scripts,
+        backup_container=settings.backup_container,
+        seal_to=tuple(sealed_to.values()),
+        unsealing_keys=(sealing.key_id(own.public_key()),) if own else (),
+        unsealed=_unsealing(own),
+        digest_of=_digesting(cluster),
+        probe=probing.Guests(hosts),
+        versions={"isthmus": importlib.metadata.version("isthmus")},
+    )
+    return Service(database, means)
+
+
+def _cluster(ceph: config.Ceph | None) -> Cluster | None:
+    if ceph is None:
+        return None
+    return Cluster(
+        conf=str(ceph.conf),
+        user=ceph.user,
+        pool=ceph.pool,
+        keyring=str(ceph.keyring) if ceph.keyring else None,
+    )
+
+
+def _digesting(cluster: Cluster | None) -> Callable[[Volume], str] | None:
+    return None if cluster is None else lambda volume: volume_digest(cluster, volume)
+
+
+def _unsealing(
+    own: x25519.X25519PrivateKey | None,
+) -> Callable[[SealedText, str], str | None]:
+    def unsealed(text: SealedText, server_id: str) -> str | None:
+        return sealing.unseal(text, own, about=server_id).decode() if own else None
+
+    return unsealed
+
+
+def _keys(field: str, texts: Mapping[str, str], read: Callable[[str], K]) -> dict[str, K]:
+    """Public keys by site."""
+    found = {}
+    for site, text in texts.items():
+        try:
+            found[site] = read(text)
+        except ValueError:
+            raise _unusable(
+                f"{field}.{site}", "it is not a public key: 32 bytes in base64"
+            ) from None
+    return found
+
+
+def _unusable(field: str, cause: str) -> errors.ConfigurationError:
+    return errors.ConfigurationError(
+        "the engine cannot use its configuration",
+        where=f"field recovery.{field}",
+        cause=cause,
+        unchanged="nothing was started or changed",
+        next_command="isthmus recovery key show",
+    )
