@@ -28,7 +28,7 @@ from isthmus.operations import holding, trail
 from isthmus.operations.kinds import Kind
 from isthmus.operations.ledger import State
 from isthmus.operations.values import Operation, Outcome, Phase
-from isthmus.store import databases, schema, tables
+from isthmus.store import SCHEMA, databases, schema, tables
 
 YARD = Path(__file__).parent.parent / "unit" / "operations"
 sys.path.insert(0, str(YARD))
@@ -100,7 +100,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mariadb]:
     server = Mariadb(folder)
     try:
         server.start()
-        server.run(f"CREATE DATABASE {schema.NAME} DEFAULT CHARACTER SET utf8mb4")
+        server.run(f"CREATE DATABASE {SCHEMA} DEFAULT CHARACTER SET utf8mb4")
         yield server
     finally:
         server.stop()
@@ -110,12 +110,12 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mariadb]:
 @pytest.fixture(scope="module")
 def url(mariadb: Mariadb) -> str:
     """The schema as the engine's own user sees it, with no more rights than it is given."""
-    owner = databases.connect(mariadb.url(name=schema.NAME))
+    owner = databases.connect(mariadb.url(name=SCHEMA))
     schema.upgrade(owner)
     schema.upgrade(owner)
     mariadb.run("CREATE USER engine IDENTIFIED BY 'pw'", *schema.engine_grants("engine"))
     owner.close()
-    return mariadb.url("engine", schema.NAME)
+    return mariadb.url("engine", SCHEMA)
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def test_the_migrations_make_what_the_models_say(
         "version_table": schema.VERSION_TABLE,
         "include_name": lambda name, kind, _: kind != "table" or name in own,
     }
-    engine = sa.create_engine(mariadb.url(name=schema.NAME))
+    engine = sa.create_engine(mariadb.url(name=SCHEMA))
     with engine.connect() as connection:
         context = migration.MigrationContext.configure(connection, opts=options)
         assert autogenerate.compare_metadata(context, tables.Base.metadata) == []
