@@ -5,7 +5,7 @@ import json
 import requests
 
 from isthmus.identity import config
-from isthmus.lab import errors, inside
+from isthmus.lab import errors, inside, processes
 from isthmus.lab.components import debian_modules, libvirt
 from isthmus.lab.components import host as hosting
 from isthmus.lab.components.base import Context, script
@@ -78,6 +78,9 @@ def _missing(context: Context) -> str | None:
 
 def _configuration(context: Context, secret: str) -> dict[str, object]:
     host = hosting.of(context)
+    # A fault that kills the agent leaves its watchdogs alone: they are what the guests rely on then.
+    spared = {processes.UNIT_MARK: f"{context.site.name}/{host.name}-watchdogs"}
+    freezing = {"watchdog_environment": spared} if _has_guests(context) else {"libvirt": None}
     return {
         "kind": "host",
         "site": context.site.name,
@@ -88,4 +91,5 @@ def _configuration(context: Context, secret: str) -> dict[str, object]:
         "ovs_run": str(hosting.switch_directory(context)),
         "bridges": {"integration": INTEGRATION, "tunnel": TUNNEL, "external": EXTERNAL},
         "state": str(context.directory / "state"),
+        "freezing": freezing,
     }
