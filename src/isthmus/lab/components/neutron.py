@@ -18,7 +18,6 @@ from isthmus.lab.components.keystone import gunicorn
 HOST = 5
 NAME = "neutron"
 RPC = "neutron-rpc"
-PERIODIC = "neutron-periodic"
 
 # Where the agents' calls arrive.
 _QUEUE = "q-plugin"
