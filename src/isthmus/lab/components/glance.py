@@ -6,9 +6,8 @@ from pathlib import Path
 
 from isthmus.identity import config
 from isthmus.lab import errors, inside
-from isthmus.lab.components import local_db, memcached
+from isthmus.lab.components import local_db, memcached, service_config
 from isthmus.lab.components.base import Component, Context, script
-from isthmus.lab.components.keystone import gunicorn
 
 HOST = 3
 NAME = "glance"
@@ -27,12 +26,13 @@ class Glance(Component):
             (context.directory / folder).mkdir(parents=True, exist_ok=True)
         context.write("glance-api.conf", _configuration(context))
         shutil.copy(_paste(), context.directory / "glance-api-paste.ini")
-        server = gunicorn(
+        server = service_config.gunicorn(
             "glance.wsgi.api:application",
             address=context.site.address(HOST),
             port=config.IMAGE_PORT,
-            workers=1,
             threads=4,
+            preload=True,
+            timeout=120,
         )
         context.write("gunicorn.conf.py", server)
         daemon = context.spawn(
