@@ -1,5 +1,7 @@
 """What the services of a site say alike in their configuration: who they are, to whom they speak. Pure: values in, text out."""
 
+from dataclasses import dataclass
+
 from isthmus.identity import config
 from isthmus.lab.environment import SiteSpec
 
@@ -14,6 +16,33 @@ ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - no address of the machine is among the
 _TOKEN_CACHE_SECONDS = 10
 
 Section = dict[str, str | int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What a process of Cinder and one of Nova are told alike."""
+
+    site: SiteSpec
+    transport: str
+    password: str
+    memcached: str
+    directory: str
+    path: str
+    paste: str
+    log_file: str
+    privsep_helper: str
+    secret_uuid: str
+
+    def sections(self, user: str, privileged: tuple[str, ...]) -> dict[str, Section]:
+        """What such a process says alike; `privileged` are the sections of its helpers."""
+        return {
+            "oslo_concurrency": {"lock_path": f"{self.directory}/lock"},
+            "oslo_messaging_notifications": {"driver": "noop"},
+            "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
+            "keystone_authtoken": checks_tokens(self.site, user, self.password, self.memcached),
+            "service_user": vouches(self.site, user, self.password),
+            **helpers(self.privsep_helper, self.path, privileged),
+        }
 
 
 def account(site: SiteSpec, user: str, password: str) -> Section:
