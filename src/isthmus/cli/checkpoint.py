@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from isthmus.cli import reports
-from isthmus.cli.operation_client import Engines, path
+from isthmus.cli.network_client import path
+from isthmus.cli.operation_client import Engines
 from isthmus.cli.recovery_commands import About, Columns, Listed, Shown, exit_code
 from isthmus.cli.site import Lines
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus import errors
-from isthmus.cli.operation_client import path
+from isthmus.cli.network_client import path
 from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown
 from isthmus.cli.site import Lines
 

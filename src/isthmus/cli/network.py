@@ -13,11 +13,10 @@ import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 from isthmus import errors
 from isthmus.cli import network_client, network_options, network_screens, reports
-from isthmus.cli.network_client import Client
+from isthmus.cli.network_client import Client, path
 from isthmus.cli.network_options import ROUND_SECONDS, WAIT_SECONDS, Columns, NetworkCommand
 from isthmus.cli.site import Lines
 
@@ -88,7 +87,7 @@ class Create(NetworkCommand):
         for field in ("project", "vni", "gateway"):
             if getattr(parsed_args, field) is not None:
                 body[field] = getattr(parsed_args, field)
-        created = client.post("/v1/networks", body)["network"]
+        created = client.post(path("networks"), body)["network"]
         if parsed_args.wait:
             self.converge(client, created["id"], parsed_args.timeout)
         return self.dict2columns(network_screens.declaration(created))
@@ -106,7 +105,7 @@ class List(reports.Rows):
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         header = ("Name", "CIDR", "VNI", "Sites", "MTU", "Partition", "State", "ID")
         return header, [
-            network_screens.list_row(each) for each in client.get("/v1/networks")["networks"]
+            network_screens.list_row(each) for each in client.get(path("networks"))["networks"]
         ]
 
 
@@ -119,7 +118,7 @@ class Show(NetworkCommand):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        self._answer = self.client(parsed_args).get(network_options.path(parsed_args.name))
+        self._answer = self.client(parsed_args).get(path("networks", parsed_args.name))
         lost = frozenset(self._answer["lost_sites"])
         self.exit_code = network_screens.verdict(self._answer["sites"], lost=lost)
         return self.dict2columns(network_screens.whole(self._answer))
@@ -156,7 +155,7 @@ class Set(NetworkCommand):
                 next_command="isthmus network set --help",
             )
         client = self.client(parsed_args)
-        changed = client.patch(network_options.path(parsed_args.name), changes)["network"]
+        changed = client.patch(path("networks", parsed_args.name), changes)["network"]
         if parsed_args.wait:
             self.converge(client, changed["id"], parsed_args.timeout)
         return self.dict2columns(network_screens.declaration(changed))
@@ -173,7 +172,7 @@ class Delete(NetworkCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
-        deleted = client.delete(network_options.path(parsed_args.name))["network"]
+        deleted = client.delete(path("networks", parsed_args.name))["network"]
         gone = parsed_args.wait and self._gone(client, deleted["id"], parsed_args.timeout)
         shown = {"name": deleted["name"], "id": deleted["id"]}
         shown["state"] = "deleted" if gone else "being deleted"
@@ -188,7 +187,7 @@ class Delete(NetworkCommand):
         while time.monotonic() < deadline:
             try:
                 answer = client.post(
-                    network_options.path(network_id, "sync"), {"timeout": ROUND_SECONDS}
+                    path("networks", network_id, "sync"), {"timeout": ROUND_SECONDS}
                 )
             except errors.UsageError:
                 return True
@@ -217,7 +216,7 @@ class Sync(NetworkCommand):
         client = self.client(parsed_args)
         timeout = parsed_args.timeout
         answer = client.post(
-            network_options.path(parsed_args.name, "sync"),
+            path("networks", parsed_args.name, "sync"),
             {"timeout": timeout},
             timeout=timeout + 15,
         )
@@ -261,7 +260,7 @@ class AttachSite(NetworkCommand):
             "pool": parsed_args.pool,
             "gateway": parsed_args.gateway_address,
         }
-        changed = client.post(network_options.path(parsed_args.name, "sites"), body)["network"]
+        changed = client.post(path("networks", parsed_args.name, "sites"), body)["network"]
         if parsed_args.wait:
             self.converge(client, changed["id"], parsed_args.timeout)
         return self.dict2columns(network_screens.declaration(changed))
@@ -279,7 +278,7 @@ class DetachSite(NetworkCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
-        changed = client.delete(network_options.path(parsed_args.name, "sites", parsed_args.site))[
+        changed = client.delete(path("networks", parsed_args.name, "sites", parsed_args.site))[
             "network"
         ]
         if parsed_args.wait:
@@ -325,11 +324,10 @@ class SiteLost(_Judged):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args, rather_not=parsed_args.site)
-        path = f"/v1/sites/{quote(parsed_args.site, safe='')}"
-        found = client.get(path)
+        found = client.get(path("sites", parsed_args.site))
         if not parsed_args.yes:
             _confirm(found)
-        return self.told(client.post(f"{path}/lost"))
+        return self.told(client.post(path("sites", parsed_args.site, "lost")))
 
 
 class SiteReturned(_Judged):
@@ -337,7 +335,7 @@ class SiteReturned(_Judged):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
-        return self.told(client.post(f"/v1/sites/{quote(parsed_args.site, safe='')}/returned"))
+        return self.told(client.post(path("sites", parsed_args.site, "returned")))
 
 
 def _confirm(found: Any) -> None:

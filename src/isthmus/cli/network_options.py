@@ -10,10 +10,9 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from isthmus.cli import network_client, network_screens, reports
-from isthmus.cli.network_client import Client
+from isthmus.cli.network_client import Client, path
 
 Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
 
@@ -40,7 +39,9 @@ class NetworkCommand(reports.Judged, reports.Fields):
         said: dict[str, str] = {}
         while True:
             wait = max(min(ROUND_SECONDS, deadline - time.monotonic()), 0.5)
-            answer = client.post(path(name, "sync"), {"timeout": wait}, timeout=wait + 15.0)
+            answer = client.post(
+                path("networks", name, "sync"), {"timeout": wait}, timeout=wait + 15.0
+            )
             network_screens.tell_progress(answer["sites"], said, sys.stderr)
             if answer["converged"] or time.monotonic() >= deadline:
                 self.exit_code = network_screens.verdict(answer["sites"])
@@ -65,10 +66,6 @@ def add_wait(parser: argparse.ArgumentParser, what: str) -> None:
         default=WAIT_SECONDS,
         help=f"How long to wait at most, {WAIT_SECONDS:g} by default.",
     )
-
-
-def path(name: str, *further: str) -> str:
-    return "/".join(["/v1/networks", *(quote(each, safe="") for each in (name, *further))])
 
 
 def site_range(text: str) -> tuple[str, tuple[str, str]]:

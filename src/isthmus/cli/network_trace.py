@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from cliff import lister
 
 from isthmus import errors, outcomes
 from isthmus.cli import network_client, network_trace_screens, reports
+from isthmus.cli.network_client import path
 
 TRACE_SECONDS = 60.0
 """A silent site and a swallowing underlay cost the engine some 45 s together."""
@@ -67,9 +67,6 @@ class _Judging(lister.Lister):
             out.write(reports.as_yaml(self._found))
         return 0
 
-    def _path(self, parsed_args: argparse.Namespace, verb: str) -> str:
-        return f"/v1/networks/{urllib.parse.quote(parsed_args.network, safe='')}/{verb}"
-
 
 class Trace(_Judging):
     """Say why one port of a stretched network does not reach another, and what to do about it.
@@ -103,8 +100,8 @@ class Trace(_Judging):
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         names = ("a", "b", "protocol", "port")
         body = {name: getattr(parsed_args, name) for name in names}
-        path = self._path(parsed_args, "trace")
-        self._found = client.post(path, body, timeout=TRACE_SECONDS)
+        route = path("networks", parsed_args.network, "trace")
+        self._found = client.post(route, body, timeout=TRACE_SECONDS)
         rows = network_trace_screens.trace_rows(self._found)
         return network_trace_screens.TRACE_COLUMNS, rows
 
@@ -138,22 +135,22 @@ class Verify(_Judging):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         body = {"quick": parsed_args.quick, "count": parsed_args.count}
-        path = self._path(parsed_args, "verify")
-        run = client.post(path, body)
-        self._found = self._followed(run, f"{path}/{run['id']}")
+        route = path("networks", parsed_args.network, "verify")
+        run = client.post(route, body)
+        self._found = self._followed(run, f"{route}/{run['id']}")
         rows = network_trace_screens.pair_rows(self._found)
         return network_trace_screens.PAIR_COLUMNS, rows
 
-    def _followed(self, begun: Document, path: str) -> Document:
+    def _followed(self, begun: Document, route: str) -> Document:
         """The report, when it is there; Ctrl-C removes the probes first."""
         # The run lives in the engine that began it; no other knows of it.
         client = network_client.connect(self.app.options.sites, ask=begun["site"])
         try:
-            run = self._ended(client, path)
+            run = self._ended(client, route)
         except KeyboardInterrupt:
             self._say("interrupted: the probes are being removed")
-            client.delete(path)
-            self._ended(client, path, seconds=CLEANING_SECONDS)
+            client.delete(route)
+            self._ended(client, route, seconds=CLEANING_SECONDS)
             raise
         except errors.UnavailableError as error:
             raise _forsaken(begun["site"], str(error)) from error
@@ -163,12 +160,12 @@ class Verify(_Judging):
         return report
 
     def _ended(
-        self, client: network_client.Client, path: str, *, seconds: float = float("inf")
+        self, client: network_client.Client, route: str, *, seconds: float = float("inf")
     ) -> Document:
         """The run when it has ended, or as it is after `seconds`; its lines are shown meanwhile."""
         shown, deadline = 0, time.monotonic() + seconds
         while True:
-            run: Document = client.get(path)
+            run: Document = client.get(route)
             for line in run["lines"][shown:]:
                 self._say(line)
             shown = len(run["lines"])

@@ -17,8 +17,7 @@ from typing import Any
 
 from isthmus import errors
 from isthmus.cli import operation_screens, reports
-from isthmus.cli.network_client import Client
-from isthmus.cli.operation_client import path
+from isthmus.cli.network_client import Client, path
 from isthmus.cli.recovery_commands import About, Columns, Listed, Shown
 
 WAIT_SECONDS = 3600.0

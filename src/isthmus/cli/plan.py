@@ -13,7 +13,7 @@ from typing import Any
 
 from isthmus import errors
 from isthmus.cli import reports
-from isthmus.cli.operation_client import path
+from isthmus.cli.network_client import path
 from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown, exit_code
 from isthmus.cli.site import Lines
 

@@ -13,7 +13,8 @@ from cliff import command
 
 from isthmus import outcomes
 from isthmus.cli import operation_client, reports
-from isthmus.cli.operation_client import Engines, path
+from isthmus.cli.network_client import path
+from isthmus.cli.operation_client import Engines
 
 Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
 
