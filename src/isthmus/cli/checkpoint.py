@@ -9,7 +9,8 @@ from typing import Any
 from isthmus.cli import reports
 from isthmus.cli.network_client import path
 from isthmus.cli.operation_client import Engines
-from isthmus.cli.recovery_commands import About, Columns, Listed, Shown, exit_code
+from isthmus.cli.recovery_commands import About, Listed, Shown, exit_code
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
 
 REBUILD_SECONDS = 600.0

@@ -13,7 +13,8 @@ from typing import Any
 
 from isthmus import errors
 from isthmus.cli.network_client import path
-from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown
+from isthmus.cli.recovery_commands import About, Forgotten, Listed, Shown
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
 
 

@@ -17,8 +17,18 @@ from typing import Any
 from isthmus import errors
 from isthmus.cli import network_client, network_options, network_screens, reports
 from isthmus.cli.network_client import Client, path
-from isthmus.cli.network_options import ROUND_SECONDS, WAIT_SECONDS, Columns, NetworkCommand
+from isthmus.cli.network_options import ROUND_SECONDS, NetworkCommand
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
+
+
+class _Known(NetworkCommand):
+    """What the commands about a network that there is share."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="NAME", help="Its name or id.")
+        return parser
 
 
 class Create(NetworkCommand):
@@ -88,9 +98,7 @@ class Create(NetworkCommand):
             if getattr(parsed_args, field) is not None:
                 body[field] = getattr(parsed_args, field)
         created = client.post(path("networks"), body)["network"]
-        if parsed_args.wait:
-            self.converge(client, created["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(created))
+        return self.written(client, created, parsed_args)
 
 
 class List(reports.Rows):
@@ -109,13 +117,8 @@ class List(reports.Rows):
         ]
 
 
-class Show(NetworkCommand):
+class Show(_Known):
     """Show a stretched network: what is declared, and what each site's engine says of it now."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         self._answer = self.client(parsed_args).get(path("networks", parsed_args.name))
@@ -133,12 +136,11 @@ class Show(NetworkCommand):
         return 0
 
 
-class Set(NetworkCommand):
+class Set(_Known):
     """Change a stretched network. CIDR, VNI and project cannot be changed."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         parser.add_argument("--name", dest="new_name", metavar="NEW", help="Its new name.")
         network_options.add_policies(parser, default=False)
         network_options.add_wait(parser, "it is so in all sites")
@@ -156,17 +158,14 @@ class Set(NetworkCommand):
             )
         client = self.client(parsed_args)
         changed = client.patch(path("networks", parsed_args.name), changes)["network"]
-        if parsed_args.wait:
-            self.converge(client, changed["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(changed))
+        return self.written(client, changed, parsed_args)
 
 
-class Delete(NetworkCommand):
+class Delete(_Known):
     """Take a stretched network away in all its sites; guests' own ports keep it until they are gone."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         network_options.add_wait(parser, "it is gone in all sites")
         return parser
 
@@ -197,19 +196,12 @@ class Delete(NetworkCommand):
         return False
 
 
-class Sync(NetworkCommand):
+class Sync(_Known):
     """Have all sites compare everything now, and wait until they have."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
-        parser.add_argument(
-            "--timeout",
-            metavar="SECONDS",
-            type=reports.seconds,
-            default=WAIT_SECONDS,
-            help=f"How long to wait at most, {WAIT_SECONDS:g} by default.",
-        )
+        network_options.add_timeout(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
@@ -233,12 +225,11 @@ class Sync(NetworkCommand):
         )
 
 
-class AttachSite(NetworkCommand):
+class AttachSite(_Known):
     """Stretch a network to one more site."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         parser.add_argument("site", metavar="SITE", help="The site to add.")
         parser.add_argument(
             "--pool",
@@ -261,17 +252,14 @@ class AttachSite(NetworkCommand):
             "gateway": parsed_args.gateway_address,
         }
         changed = client.post(path("networks", parsed_args.name, "sites"), body)["network"]
-        if parsed_args.wait:
-            self.converge(client, changed["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(changed))
+        return self.written(client, changed, parsed_args)
 
 
-class DetachSite(NetworkCommand):
+class DetachSite(_Known):
     """Take a network out of a site: its ports vanish from the other sites, its part from that one."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         parser.add_argument("site", metavar="SITE", help="The site to leave.")
         network_options.add_wait(parser, "the other sites have withdrawn its ports")
         return parser
@@ -281,9 +269,7 @@ class DetachSite(NetworkCommand):
         changed = client.delete(path("networks", parsed_args.name, "sites", parsed_args.site))[
             "network"
         ]
-        if parsed_args.wait:
-            self.converge(client, changed["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(changed))
+        return self.written(client, changed, parsed_args)
 
 
 class _Judged(NetworkCommand):

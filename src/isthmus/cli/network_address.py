@@ -15,7 +15,8 @@ from typing import Any
 from isthmus import errors
 from isthmus.cli import network_client, network_options, reports
 from isthmus.cli.network_client import path
-from isthmus.cli.network_options import Columns, NetworkCommand
+from isthmus.cli.network_options import NetworkCommand
+from isthmus.cli.reports import Columns
 from isthmus.cli.screens import UNKNOWN
 from isthmus.cli.site import Lines
 
@@ -23,6 +24,15 @@ MOVE_SECONDS = 16.0
 """How long an engine may take to move an address: ten seconds, and the way to another engine."""
 
 _EXIT_CODES = {"OK": 0, "WARN": 1, "ERROR": 2}
+
+
+class _Known(NetworkCommand):
+    """What the commands about an address that there is share."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
+        return parser
 
 
 class Create(NetworkCommand):
@@ -135,13 +145,8 @@ class List(reports.Rows):
         return header, [_row(each) for each in client.get(path("addresses"))["addresses"]]
 
 
-class Show(NetworkCommand):
+class Show(_Known):
     """Show a service address: who holds it, every voter's word, health in each site, what is wrong."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         found = self.client(parsed_args).get(path("addresses", parsed_args.name))["address"]
@@ -149,7 +154,7 @@ class Show(NetworkCommand):
         return self.dict2columns({**_declaration(found), **_state(found)})
 
 
-class Move(NetworkCommand):
+class Move(_Known):
     """Move a service address to another site; ends when it is answered there.
 
     A holder that answers passes its lease on, which takes some hundredths of a second. One that does
@@ -158,7 +163,6 @@ class Move(NetworkCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
         parser.add_argument("--to", metavar="SITE", required=True, help="Where it is to be.")
         parser.add_argument(
             "--force", action="store_true", help="Though the target there is not healthy."
@@ -189,12 +193,11 @@ class Move(NetworkCommand):
             time.sleep(0.2)
 
 
-class Delete(NetworkCommand):
+class Delete(_Known):
     """Give a service address up and take away in all sites what was made for it."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
         network_options.add_wait(parser, "it is gone in all sites")
         return parser
 

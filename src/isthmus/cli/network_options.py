@@ -8,13 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from isthmus.cli import network_client, network_screens, reports
 from isthmus.cli.network_client import Client, path
-
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+from isthmus.cli.reports import Columns
 
 WAIT_SECONDS = 120.0
 """How long --wait waits: a network of a thousand ports takes minutes, an ordinary one seconds."""
@@ -32,6 +30,12 @@ class NetworkCommand(reports.Judged, reports.Fields):
 
     def client(self, parsed_args: argparse.Namespace, **options: Any) -> Client:
         return network_client.connect(self.app.options.sites, ask=parsed_args.ask, **options)
+
+    def written(self, client: Client, network: Any, parsed_args: argparse.Namespace) -> Columns:
+        """What is declared of a network now, after waiting for the sites if that was asked for."""
+        if parsed_args.wait:
+            self.converge(client, network["id"], parsed_args.timeout)
+        return self.dict2columns(network_screens.declaration(network))
 
     def converge(self, client: Client, name: str, timeout: float) -> None:
         """Wait until all sites have done what is declared; shows what they say on the way."""
@@ -59,6 +63,10 @@ def add_ask(parser: argparse.ArgumentParser) -> None:
 
 def add_wait(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--wait", action="store_true", help=f"Wait until {what}.")
+    add_timeout(parser)
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",

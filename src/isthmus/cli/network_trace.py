@@ -15,6 +15,7 @@ from cliff import lister
 from isthmus import errors, outcomes
 from isthmus.cli import network_client, network_trace_screens, reports
 from isthmus.cli.network_client import path
+from isthmus.cli.reports import Columns
 
 TRACE_SECONDS = 60.0
 """A silent site and a swallowing underlay cost the engine some 45 s together."""
@@ -90,9 +91,7 @@ class Trace(_Judging):
         parser.add_argument("--port", type=int, metavar="N", help="The destination's TCP/UDP port.")
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         if parsed_args.port is not None and parsed_args.protocol == "icmp":
             raise errors.UsageError(
                 "ICMP has no ports", next_command="add --protocol tcp or --protocol udp"
@@ -130,9 +129,7 @@ class Verify(_Judging):
         )
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         body = {"quick": parsed_args.quick, "count": parsed_args.count}
         route = path("networks", parsed_args.network, "verify")

@@ -18,7 +18,8 @@ from typing import Any
 from isthmus import errors
 from isthmus.cli import operation_screens, reports
 from isthmus.cli.network_client import Client, path
-from isthmus.cli.recovery_commands import About, Columns, Listed, Shown
+from isthmus.cli.recovery_commands import About, Listed, Shown
+from isthmus.cli.reports import Columns
 
 WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 1.0

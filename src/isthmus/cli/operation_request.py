@@ -15,7 +15,7 @@ from typing import Any
 
 from isthmus.cli.network_client import Client, path
 from isthmus.cli.operation import OperationCommand, add_wait
-from isthmus.cli.recovery_commands import Columns
+from isthmus.cli.reports import Columns
 
 
 class _Requested(OperationCommand):

@@ -14,7 +14,8 @@ from typing import Any
 from isthmus import errors
 from isthmus.cli import reports
 from isthmus.cli.network_client import path
-from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown, exit_code
+from isthmus.cli.recovery_commands import About, Forgotten, Listed, Shown, exit_code
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
 
 VALIDATE_SECONDS = 120.0

@@ -16,8 +16,6 @@ from isthmus.cli import operation_client, reports
 from isthmus.cli.network_client import path
 from isthmus.cli.operation_client import Engines
 
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
-
 
 class Asking(command.Command):
     """A command that asks engines."""

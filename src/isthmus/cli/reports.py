@@ -22,6 +22,9 @@ from isthmus import errors
 from isthmus.identity import status
 from isthmus.sites import inventory, last_good, looking, probe
 
+Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+"""What a command returns to cliff: header and rows, or the names and values of fields."""
+
 TIMEOUT_SECONDS = 5.0
 """How long a site may take: longer than a TCP retransmission, shorter than a person's patience."""
 
@@ -83,7 +86,7 @@ class ReportCommand(lister.Lister, metaclass=abc.ABCMeta):
         """The report as a person sees it."""
 
     @abc.abstractmethod
-    def rows(self, report: status.Report) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def rows(self, report: status.Report) -> Columns:
         """The report as columns and rows."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -101,9 +104,7 @@ class ReportCommand(lister.Lister, metaclass=abc.ABCMeta):
         super().run(parsed_args)
         return self._report.outcome.exit_code
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         """Look at all sites."""
         known = inventory.load(self.app.options.sites)
         self._report = look(known, timeout=parsed_args.timeout, login=parsed_args.login).report
