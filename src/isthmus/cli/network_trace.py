@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
-import json
-import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from cliff import lister
 
 from isthmus import errors, outcomes
 from isthmus.cli import network_client, network_trace_screens, reports
@@ -26,18 +23,18 @@ CLEANING_SECONDS = 60.0
 Document = Mapping[str, Any]
 
 
-class _Judging(lister.Lister):
+class _Judging(reports.Documented):
     """A command that shows one document of an engine and leaves with the verdict in it."""
 
     _found: Document
 
-    def screen(self, found: Document, *, colour: bool) -> str:
-        """What a person sees."""
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def exit_code(self, found: Document) -> int:
         """The verdict for scripts."""
-        raise NotImplementedError
+
+    def document(self) -> Document:
+        """What the engine said."""
+        return self._found
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -51,22 +48,6 @@ class _Judging(lister.Lister):
         """Print what was found and return the verdict on it."""
         super().run(parsed_args)
         return self.exit_code(self._found)
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        """A screen, the whole document, or rows, as the format asks for."""
-        out, form = self.app.stdout, parsed_args.formatter
-        if parsed_args.columns or parsed_args.sort_columns or form not in ("table", "json", "yaml"):
-            return reports.choose(super().produce_output, parsed_args, column_names, data)
-        if form == "table":
-            out.write(self.screen(self._found, colour=reports.colourful(out, os.environ)))
-        elif form == "json":
-            indent = None if parsed_args.noindent else 2
-            out.write(json.dumps(self._found, indent=indent) + "\n")
-        else:
-            out.write(reports.as_yaml(self._found))
-        return 0
 
 
 class Trace(_Judging):
@@ -104,8 +85,8 @@ class Trace(_Judging):
         rows = network_trace_screens.trace_rows(self._found)
         return network_trace_screens.TRACE_COLUMNS, rows
 
-    def screen(self, found: Document, *, colour: bool) -> str:
-        return network_trace_screens.trace(found, colour=colour)
+    def drawn(self, *, colour: bool) -> str:
+        return network_trace_screens.trace(self._found, colour=colour)
 
     def exit_code(self, found: Document) -> int:
         return outcomes.exit_code(found["outcome"])
@@ -175,8 +156,8 @@ class Verify(_Judging):
         if self.app.options.verbose_level:
             print(line, file=sys.stderr, flush=True)
 
-    def screen(self, found: Document, *, colour: bool) -> str:
-        return network_trace_screens.verification(found, colour=colour)
+    def drawn(self, *, colour: bool) -> str:
+        return network_trace_screens.verification(self._found, colour=colour)
 
     def exit_code(self, found: Document) -> int:
         return 0 if found["reached"] else 1
