@@ -35,11 +35,11 @@ class List(Listed):
 class Show(About, Shown):
     """Show a checkpoint: how consistent it is, how long guests were frozen, its backups."""
 
-    noun, known_by, dest = "CHECKPOINT", "Its id.", "checkpoint"
+    noun, collection, one = "CHECKPOINT", "checkpoints", "checkpoint"
+    known_by, dest = "Its id.", "checkpoint"
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        _, answer = self.engines(parsed_args).knowing(path("checkpoints", parsed_args.checkpoint))
-        return self.dict2columns(described(answer["checkpoint"]))
+        return self.dict2columns(described(self.found(parsed_args)[1]))
 
 
 class Rebuild(reports.Judged, reports.Rows):

@@ -88,16 +88,12 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 class _About(About):
-    noun, known_by, dest = "OPERATION", "Its id.", "operation"
+    noun, collection, one = "OPERATION", "operations", "operation"
+    known_by, dest = "Its id.", "operation"
 
 
 class _Known(_About, OperationCommand):
     """Commands about an operation that there is."""
-
-    def found(self, parsed_args: argparse.Namespace) -> tuple[Client, Any]:
-        route = path("operations", parsed_args.operation)
-        client, answer = self.engines(parsed_args).knowing(route)
-        return client, answer["operation"]
 
 
 class Show(_Known):
@@ -273,7 +269,7 @@ class Report(_About):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        client, _ = self.engines(parsed_args).knowing(path("operations", parsed_args.operation))
+        client, _ = self.found(parsed_args)
         route = path("operations", parsed_args.operation, "report")
         answer = client.get(f"{route}?format={parsed_args.format}")
         text = (
