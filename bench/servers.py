@@ -127,13 +127,7 @@ def _start(lab: Lab, context: Context, stock: Stock, number: int) -> tuple[Serve
         ),
     )
     address = site.address(keystone.HOST)
-    text = keystone.gunicorn(
-        "keystone.wsgi.api:application",
-        address=address,
-        port=port,
-        workers=keystone.WORKERS,
-        threads=keystone.THREADS,
-    )
+    text = keystone.gunicorn("keystone.wsgi.api:application", address=address, port=port)
     context.write("gunicorn.conf.py", text)
     daemon = context.spawn(
         [script("gunicorn")], env={"OS_KEYSTONE_CONFIG_DIR": str(context.directory)}

@@ -10,12 +10,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pymysql
+
+from conditions import wait_for
 
 PASSWORD = "functional"
 NETWORK = "127.0.77"
@@ -39,17 +40,6 @@ binlog_format=ROW
 log_slave_updates=ON
 slave_net_timeout=4
 """
-
-
-def wait_for(what: str, seen: Callable[[], object], seconds: float) -> float:
-    """Wait until `seen()` is true and return how long that took; the deadline is the caller's
-    reason."""
-    began = time.monotonic()
-    while not seen():
-        if time.monotonic() - began > seconds:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 class Server:

@@ -17,6 +17,7 @@ from typing import Any
 
 import agent_databases as db
 
+from conditions import wait_for
 from isthmus.identity import schema
 
 PORT = 8990
@@ -49,7 +50,7 @@ class Agent:
                 stderr=log,
             )
         # Python starts in a fraction of a second; the machine may be busy.
-        db.wait_for(f"agent {self.name} answers", lambda: self.get("healthcheck")[0] == 200, 15)
+        wait_for(f"agent {self.name} answers", lambda: self.get("healthcheck")[0] == 200, 15)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -191,8 +192,8 @@ def running() -> Iterator[Star]:
         for agent in star.agents.values():
             agent.start()
         # Joining, a first claim and a few heartbeats: seconds, on a busy machine.
-        db.wait_for("the star settles", star.settled, 30)
-        db.wait_for("three votes", lambda: star.paris.status("wsrep_cluster_size") == "3", 15)
+        wait_for("the star settles", star.settled, 30)
+        wait_for("three votes", lambda: star.paris.status("wsrep_cluster_size") == "3", 15)
         yield star
 
 

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from conditions import wait_for
 from isthmus.sites import signing
 
 NAMESPACE = "functional-host"
@@ -23,14 +23,6 @@ SECRET = "0123456789abcdef0123456789abcdef"
 # Python starts in a fraction of a second, the web framework in another; the machine may be busy.
 STARTED = 20.0
 BRIDGES = ("br-int", "br-tun")
-
-
-def wait_for(what: str, happened: Callable[[], object], seconds: float) -> None:
-    """Wait until something is so, and fail with its name when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 def command(*words: str, check: bool = True) -> str:

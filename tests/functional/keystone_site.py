@@ -24,14 +24,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pymysql
+
+from conditions import wait_for
 
 PASSWORD = "correct horse"
 LOCKOUT_ATTEMPTS = 3
@@ -42,17 +43,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
-    """Wait for a condition; ``seconds`` is the promise that the caller tests."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 class Relay:
@@ -153,7 +143,7 @@ read_only={"ON" if read_only else "OFF"}
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        until(self._answers, f"{self.directory} answers", 30)
+        wait_for(f"{self.directory} answers", self._answers, 30)
 
     def _answers(self) -> bool:
         try:
@@ -306,7 +296,7 @@ backoff_limit=0.5
                 env=self.environment,
                 start_new_session=True,
             )
-        until(self._keystone_answers, "Keystone answers", 60)
+        wait_for("Keystone answers", self._keystone_answers, 60)
 
     def _keystone_answers(self) -> bool:
         assert self._gunicorn is not None
@@ -356,7 +346,7 @@ backoff_limit=0.5
         self.replica.run("STOP SLAVE")
         self.replica.run("START SLAVE")
         # The replay pauses half a second at most (backoff_limit below); the rest is room.
-        until(lambda: self.pending() == 0, "the queue has been replayed", 15)
+        wait_for("the queue has been replayed", lambda: self.pending() == 0, 15)
         self.caught_up()
 
     def caught_up(self) -> None:

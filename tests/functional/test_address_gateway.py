@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from conditions import wait_for
 from isthmus.agent.host import gateways, holding, running
 from isthmus.network.addresses import gate
 
@@ -26,6 +27,8 @@ pytestmark = [
 
 ADDRESS, CLIENT, TARGET = "192.0.2.50", "192.0.2.9", "10.0.0.11"
 CLIENTS, TARGETS = "try-address-clients", "try-address-targets"
+# Everything here takes milliseconds; the machine may be busy.
+SOON = 3.0
 
 
 class Wired(gateways.Gateway):
@@ -96,14 +99,6 @@ def pinging(seconds: float) -> Iterator[list[float]]:
     replies += [float(each) for each in re.findall(r"\[([\d.]+)\] \d+ bytes", text)]
 
 
-def until(what: Any, seconds: float = 3.0) -> None:
-    """Wait for a condition: everything here takes milliseconds, the machine may be busy."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.01)
-
-
 def test_an_address_is_silent_until_it_is_held_and_after_it_was_dropped(
     keeper: holding.Keeper,
 ) -> None:
@@ -144,15 +139,19 @@ def test_neighbours_learn_the_gateways_mac_when_it_takes_the_address(
     running.run(["ip", "-n", CLIENTS, *before, "dev", keeper.gateway.outer])
     hold(keeper, 5.0)
     mac = keeper.gateway.mac
-    until(lambda: mac in running.run(["ip", "-n", CLIENTS, "neigh", "show", ADDRESS]))
+    wait_for(
+        "the clients know the card",
+        lambda: mac in running.run(["ip", "-n", CLIENTS, "neigh", "show", ADDRESS]),
+        SOON,
+    )
 
 
 def test_the_target_sees_the_gateway_and_is_found_healthy_and_unhealthy(
     keeper: holding.Keeper,
 ) -> None:
-    until(lambda: keeper.document()["health"] == "healthy")
+    wait_for("it is healthy", lambda: keeper.document()["health"] == "healthy", SOON)
     running.run(["ip", "-n", TARGETS, "link", "set", keeper.gateway.inner, "down"])
-    until(lambda: keeper.document()["health"] == "unhealthy", 6.0)
+    wait_for("it is unhealthy", lambda: keeper.document()["health"] == "unhealthy", 6.0)
     assert TARGET in keeper.document()["reason"]
 
 

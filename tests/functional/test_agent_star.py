@@ -7,6 +7,8 @@ import agent_databases as db
 import agent_star
 import pytest
 
+from conditions import wait_for
+
 pytestmark = pytest.mark.functional
 
 # Limits of the policy (3 s) plus looks, reconnects (1 s apart) and a busy machine.
@@ -40,10 +42,10 @@ def test_a_replica_that_does_not_apply_leaves_the_balancer_and_returns(
 ) -> None:
     madrid = star.agents["madrid"]
     star.madrid.rows("STOP SLAVE SQL_THREAD")
-    db.wait_for("it leaves", lambda: madrid.reader() == 503, NOTICED)
+    wait_for("it leaves", lambda: madrid.reader() == 503, NOTICED)
     assert madrid.database()["verdict"] == "lagging"
     star.madrid.rows("START SLAVE SQL_THREAD")
-    db.wait_for("it returns", lambda: madrid.reader() == 200, NOTICED)
+    wait_for("it returns", lambda: madrid.reader() == 200, NOTICED)
     assert madrid.database()["master"] == "paris"
 
 
@@ -53,9 +55,9 @@ def test_a_second_agent_looks_and_does_not_act(star: agent_star.Star) -> None:
     )
     second.start()
     try:
-        db.wait_for("it serves", lambda: second.reader() == 200, NOTICED)
+        wait_for("it serves", lambda: second.reader() == 200, NOTICED)
         refused = "another agent holds the lease"
-        db.wait_for("it knows", lambda: refused in second.database()["lease"]["reason"], NOTICED)
+        wait_for("it knows", lambda: refused in second.database()["lease"]["reason"], NOTICED)
         assert star.agents["madrid"].database()["lease"]["held"] is True
     finally:
         assert second.end() == 0
@@ -66,7 +68,7 @@ def test_an_agent_that_is_killed_and_started_again_changes_nothing(star: agent_s
     for agent in star.agents.values():
         agent.end(signal.SIGKILL)
         agent.start()
-    db.wait_for("all is as before", star.settled, NOTICED)
+    wait_for("all is as before", star.settled, NOTICED)
     assert star.paris.rows("SELECT site, epoch FROM isthmus_identity.writer") == row
 
 
@@ -74,11 +76,11 @@ def test_a_frozen_database_is_unreachable_within_three_seconds(star: agent_star.
     madrid = star.agents["madrid"]
     star.madrid.send(signal.SIGSTOP)
     try:
-        db.wait_for("it leaves", lambda: madrid.reader() == 503, 3)
-        db.wait_for("it is named", lambda: madrid.database()["verdict"] == "unreachable", 3)
+        wait_for("it leaves", lambda: madrid.reader() == 503, 3)
+        wait_for("it is named", lambda: madrid.database()["verdict"] == "unreachable", 3)
     finally:
         star.madrid.send(signal.SIGCONT)
-    db.wait_for("it returns", lambda: madrid.reader() == 200, NOTICED)
+    wait_for("it returns", lambda: madrid.reader() == 200, NOTICED)
 
 
 def test_a_replica_that_is_ahead_of_every_master_is_left_alone(star: agent_star.Star) -> None:
@@ -86,14 +88,14 @@ def test_a_replica_that_is_ahead_of_every_master_is_left_alone(star: agent_star.
     star.madrid.rows("STOP SLAVE")
     position = str(star.madrid.value("SELECT @@gtid_slave_pos"))
     star.madrid.rows("SET GLOBAL gtid_slave_pos='100-100-99999'", "START SLAVE")
-    db.wait_for("it is seen", lambda: madrid.database()["verdict"] == "diverged", NOTICED)
+    wait_for("it is seen", lambda: madrid.database()["verdict"] == "diverged", NOTICED)
     seen = madrid.database()
     assert seen["master"] == "paris"
     assert seen["serving"] is False
     assert "100-100-99999" in seen["reason"]
     assert "reload this replica" in seen["reason"]
     star.madrid.rows("STOP SLAVE", f"SET GLOBAL gtid_slave_pos='{position}'", "START SLAVE")
-    db.wait_for("it serves again", lambda: madrid.reader() == 200, NOTICED)
+    wait_for("it serves again", lambda: madrid.reader() == 200, NOTICED)
 
 
 def test_the_other_site_takes_over_when_the_writer_is_killed_and_the_replica_follows_it(
@@ -102,14 +104,14 @@ def test_the_other_site_takes_over_when_the_writer_is_killed_and_the_replica_fol
     madrid = star.agents["madrid"]
     star.paris.end(signal.SIGKILL)
     # The suspect timeout (3 s), the inactive timeout (6 s), then one claim.
-    db.wait_for("lyon takes the writes", lambda: star.writers() == ["lyon"], 20)
-    db.wait_for("the replica follows", lambda: madrid.database()["master"] == "lyon", 20)
-    db.wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
+    wait_for("lyon takes the writes", lambda: star.writers() == ["lyon"], 20)
+    wait_for("the replica follows", lambda: madrid.database()["master"] == "lyon", 20)
+    wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
     star.lyon.rows("INSERT INTO keystone.project VALUES (7)")
     arrived = "SELECT count(*) FROM keystone.project WHERE id = 7"
-    db.wait_for("writes arrive", lambda: star.madrid.value(arrived) == 1, 5)
+    wait_for("writes arrive", lambda: star.madrid.value(arrived) == 1, 5)
     # The proof is written down when it is complete, shortly after the switch.
-    db.wait_for("the proof", lambda: "it reached 100-100-" in event(madrid), NOTICED)
+    wait_for("the proof", lambda: "it reached 100-100-" in event(madrid), NOTICED)
     assert "re-pointed from paris to lyon at 100-100-" in event(madrid)
 
 
@@ -118,11 +120,11 @@ def test_a_writer_that_returns_leaves_the_writes_where_they_are_and_gets_its_rep
 ) -> None:
     madrid = star.agents["madrid"]
     star.paris.start()
-    db.wait_for("it is in step", lambda: star.agents["paris"].reader() == 200, 30)
-    db.wait_for("the replica is home", lambda: madrid.database()["master"] == "paris", 30)
-    db.wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
+    wait_for("it is in step", lambda: star.agents["paris"].reader() == 200, 30)
+    wait_for("the replica is home", lambda: madrid.database()["master"] == "paris", 30)
+    wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
     assert star.writers() == ["lyon"]
-    db.wait_for("the proof", lambda: "re-pointed from lyon to paris" in event(madrid), NOTICED)
+    wait_for("the proof", lambda: "re-pointed from lyon to paris" in event(madrid), NOTICED)
 
 
 def test_a_replica_leaves_a_master_that_is_frozen_and_still_accepts_connections(
@@ -132,8 +134,8 @@ def test_a_replica_leaves_a_master_that_is_frozen_and_still_accepts_connections(
     # The last return home was an action; the next may follow it after twice the patience (6 s).
     star.paris.send(signal.SIGSTOP)
     try:
-        db.wait_for("the replica follows lyon", lambda: madrid.database()["master"] == "lyon", 25)
-        db.wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
+        wait_for("the replica follows lyon", lambda: madrid.database()["master"] == "lyon", 25)
+        wait_for("it serves", lambda: madrid.reader() == 200, NOTICED)
         assert star.writers() == ["lyon"]
         assert star.agents["paris"].database()["verdict"] == "unreachable"
     finally:

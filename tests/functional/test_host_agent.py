@@ -8,6 +8,8 @@ from typing import Any
 import host_switch
 import pytest
 
+from conditions import wait_for
+
 pytestmark = pytest.mark.functional
 
 # The agent looks for what is over every two seconds; the tools need a fraction of one.
@@ -28,7 +30,7 @@ def _clean(host: host_switch.Host) -> Iterator[None]:
     yield
     if host.process is None:
         host.start()
-    host_switch.wait_for("no probe is left", lambda: not leftovers(host), TIDIED)
+    wait_for("no probe is left", lambda: not leftovers(host), TIDIED)
 
 
 def leftovers(host: host_switch.Host) -> list[str]:
@@ -95,7 +97,7 @@ def test_asking_twice_makes_one_probe_and_another_address_makes_another(
 def test_a_probe_that_nobody_removes_goes_by_itself(host: host_switch.Host) -> None:
     plugged(host, 1, seconds=1)
     assert host.traces()
-    host_switch.wait_for("the probe has gone", lambda: not host.traces(), TIDIED)
+    wait_for("the probe has gone", lambda: not host.traces(), TIDIED)
 
 
 def test_a_killed_agent_removes_at_its_next_start_what_it_left(host: host_switch.Host) -> None:
@@ -103,7 +105,7 @@ def test_a_killed_agent_removes_at_its_next_start_what_it_left(host: host_switch
     host.end(signal.SIGKILL)
     assert host.traces()
     host.start()
-    host_switch.wait_for("the probe has gone", lambda: not host.traces(), TIDIED)
+    wait_for("the probe has gone", lambda: not host.traces(), TIDIED)
 
 
 def test_an_agent_that_is_asked_to_end_leaves_nothing(host: host_switch.Host) -> None:
@@ -134,9 +136,7 @@ def test_a_switch_that_was_restarted_is_asked_again_without_a_word(host: host_sw
     assert answer.status_code == 503
     assert answer.json()["error"]["cause"]
     host.start_datapath()
-    host_switch.wait_for(
-        "the FDB is told again", lambda: host.call("GET", "/fdb").status_code == 200, 10
-    )
+    wait_for("the FDB is told again", lambda: host.call("GET", "/fdb").status_code == 200, 10)
     host.openflow("br-int", "add-flow", "priority=0,actions=normal")
 
 

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from keystone_site import LOCKOUT_ATTEMPTS, PASSWORD, Answer, Site, running_site, until
+from keystone_site import LOCKOUT_ATTEMPTS, PASSWORD, Answer, Site, running_site
+
+from conditions import wait_for
 
 pytestmark = pytest.mark.functional
 
@@ -414,9 +416,9 @@ def test_what_is_replayed_again_is_not_applied_again(site: Site, person: Person)
     audit_id = audit(site, token)
     assert person.login("wrong").status == 401
     assert site("DELETE", "/v3/auth/tokens", token=admin, subject=token).status == 204
-    until(lambda: site.pending() == 0, "the queue has been replayed", 15)
+    wait_for("the queue has been replayed", lambda: site.pending() == 0, 15)
     site.forget_replays()
-    until(lambda: site.pending() == 0, "the queue has been replayed again", 15)
+    wait_for("the queue has been replayed again", lambda: site.pending() == 0, 15)
     assert site.account(person.id, site.master)[0] == 1
     assert site.master.run(REVOCATIONS, audit_id) == [(1,)]
 
@@ -427,7 +429,7 @@ def test_a_revocation_holds_until_a_lagging_replica_shows_it(healed: Site, perso
     healed.caught_up()
     healed.replica.run("STOP SLAVE SQL_THREAD")
     assert healed("DELETE", "/v3/auth/tokens", token=admin, subject=token).status == 204
-    until(lambda: healed.pending() == 0, "the revocation is at the writer site", 15)
+    wait_for("the revocation is at the writer site", lambda: healed.pending() == 0, 15)
     assert healed.master.run(REVOCATIONS, audit_id) == [(1,)]
     assert healed.replica.run(REVOCATIONS, audit_id) == [(0,)]
     assert {healed.validate(token, by=admin) for _ in range(BOTH_WORKERS)} == {404}
@@ -472,7 +474,7 @@ def _selects(site: Site) -> int:
 
 def test_the_replica_shows_how_far_the_queue_has_been_replayed(site: Site, person: Person) -> None:
     assert person.login("wrong").status == 401
-    until(lambda: site.pending() == 0, "the queue has been replayed", 15)
+    wait_for("the queue has been replayed", lambda: site.pending() == 0, 15)
     site.caught_up()
     query = "SELECT sequence FROM isthmus_identity.replay_position WHERE site = 'madrid'"
     assert site.replica.run(query) == site.master.run(query) != [(0,)]

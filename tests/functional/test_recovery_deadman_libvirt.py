@@ -19,6 +19,7 @@ from bench import deadman
 from bench.deadman import ALLOWED_S, Host, wait_for
 
 from isthmus.agent.host.freezing.entries import Guest
+from isthmus.lab.components import libvirt_config
 
 pytestmark = [pytest.mark.functional, pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -27,21 +28,7 @@ STARTED_S = 60.0
 BOOTED_S = 240.0
 SOCKET = "/var/lib/libvirt/qemu/org.qemu.guest_agent.0.{domain}.sock"
 PLACES = ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/etc/libvirt")
-SETTINGS = """\
-security_driver = "none"
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-cgroup_controllers = [ ]
-namespaces = [ ]
-stdio_handler = "file"
-"""
-DAEMON = """\
-auth_unix_rw = "none"
-unix_sock_group = "root"
-host_uuid = "7b0f8f4e-6a53-4d0c-9a3e-2f6b1c0d9e11"
-"""
+HOST_UUID = "7b0f8f4e-6a53-4d0c-9a3e-2f6b1c0d9e11"
 ACCOUNT = {
     "passwd": "libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n",
     "group": "libvirt-qemu:x:64055:\n",
@@ -110,8 +97,10 @@ def entered(folder: Path) -> subprocess.Popen[bytes]:
     """A process that keeps a mount namespace in which libvirt's places are below `folder`."""
     for place in PLACES:
         (folder / place.strip("/").replace("/", "-")).mkdir(parents=True)
-    (folder / "etc-libvirt" / "qemu.conf").write_text(SETTINGS)
-    (folder / "etc-libvirt" / "libvirtd.conf").write_text(DAEMON)
+    (folder / "etc-libvirt" / "qemu.conf").write_text(libvirt_config.QEMU)
+    log = "/var/log/libvirt/libvirtd.log"
+    daemon = libvirt_config.daemon(host_uuid=HOST_UUID, log_file=log)
+    (folder / "etc-libvirt" / "libvirtd.conf").write_text(daemon)
     (folder / "var-lib-libvirt" / "qemu").mkdir()
     mounts = {f"{folder}/{place.strip('/').replace('/', '-')}": place for place in PLACES}
     for name, line in ACCOUNT.items():

@@ -13,6 +13,7 @@ from running_lab import Lab
 
 from isthmus.lab import guests, neutrons, waiting
 from isthmus.lab.guests import Guest
+from isthmus.network import views
 
 # The first packet of a tunnel is lost while its end is looked up, and Linux asks again for an address after a second.
 REACH_DEADLINE = 10.0
@@ -102,6 +103,25 @@ class NetworkLab(Lab):
         ended = time.monotonic() + seconds
         while time.monotonic() < ended:
             assert guests.ping(guest, address, count=2) == 0, f"{guest.name} reaches {address}"
+
+    def origins(self, network: str, site: str) -> list[str]:
+        """What the remote ports of a site stand for, in its Neutron's words; sorted, with repetitions."""
+        neutron = self.neutron(site)
+        found = neutron.find("network", network)["id"]
+        listed = neutron.get("/ports", network_id=found, device_owner=views.REMOTE_OWNER)["ports"]
+        return sorted(port["device_id"] for port in listed)
+
+    def stands_for(self, network: str, site: str, *real: Guest, deadline: float) -> float:
+        """Wait until the remote ports of a site stand for exactly these guests; returns the seconds."""
+        wanted = sorted(f"{guest.site}/{guest.port}" for guest in real)
+
+        def different() -> str | None:
+            found = self.origins(network, site)
+            return None if found == wanted else f"they stand for {found}, not for {wanted}"
+
+        return waiting.until(
+            different, deadline=deadline, what=f"{network}: wrong remote ports", where=site
+        )
 
     def tidy(self) -> None:
         """Take away the guests, then what the test has made in the Neutrons."""

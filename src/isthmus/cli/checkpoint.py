@@ -7,8 +7,10 @@ import sys
 from typing import Any
 
 from isthmus.cli import reports
-from isthmus.cli.operation_client import Engines, path
-from isthmus.cli.recovery_commands import About, Columns, Listed, Shown, exit_code
+from isthmus.cli.network_client import path
+from isthmus.cli.operation_client import Engines
+from isthmus.cli.recovery_commands import About, Listed, Shown, exit_code
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
 
 REBUILD_SECONDS = 600.0
@@ -33,11 +35,11 @@ class List(Listed):
 class Show(About, Shown):
     """Show a checkpoint: how consistent it is, how long guests were frozen, its backups."""
 
-    noun, known_by, dest = "CHECKPOINT", "Its id.", "checkpoint"
+    noun, collection, one = "CHECKPOINT", "checkpoints", "checkpoint"
+    known_by, dest = "Its id.", "checkpoint"
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        _, answer = self.engines(parsed_args).knowing(path("checkpoints", parsed_args.checkpoint))
-        return self.dict2columns(described(answer["checkpoint"]))
+        return self.dict2columns(described(self.found(parsed_args)[1]))
 
 
 class Rebuild(reports.Judged, reports.Rows):

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus import errors
-from isthmus.cli.operation_client import path
-from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown
+from isthmus.cli.network_client import path
+from isthmus.cli.recovery_commands import About, Forgotten, Listed, Shown
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
 
 
 class _About(About):
-    noun = "GROUP"
+    noun, collection, one = "GROUP", "groups", "group"
     known_by = "Its name or id."
 
 
@@ -95,8 +96,7 @@ class Show(_Shown):
     """Show a protection group: members in order, policy, newest checkpoint and its age."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        _, answer = self.engines(parsed_args).knowing(path("groups", parsed_args.name))
-        return self.told(answer["group"])
+        return self.told(self.found(parsed_args)[1])
 
 
 class List(Listed):
@@ -111,8 +111,6 @@ class List(Listed):
 class Delete(_About, Forgotten):
     """Forget a protection group. Its checkpoints stay in the remote store."""
 
-    collection = "groups"
-    one = "group"
     key = "id"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from isthmus.cli import reports, screens
+from isthmus.cli.reports import Columns
 from isthmus.identity import status
 
 
@@ -19,7 +20,7 @@ class Status(reports.ReportCommand):
         """Headline, databases, keys and queues, findings."""
         return screens.replication(report, colour=colour)
 
-    def rows(self, report: status.Report) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def rows(self, report: status.Report) -> Columns:
         """One row per database; a site of which nothing is known has a row with its reason."""
         return reports.columns(status.DatabaseRow), list(_rows(report))
 

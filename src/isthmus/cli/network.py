@@ -13,13 +13,22 @@ import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 from isthmus import errors
 from isthmus.cli import network_client, network_options, network_screens, reports
-from isthmus.cli.network_client import Client
-from isthmus.cli.network_options import ROUND_SECONDS, WAIT_SECONDS, Columns, NetworkCommand
+from isthmus.cli.network_client import Client, path
+from isthmus.cli.network_options import ROUND_SECONDS, NetworkCommand
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
+
+
+class _Known(NetworkCommand):
+    """What the commands about a network that there is share."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="NAME", help="Its name or id.")
+        return parser
 
 
 class Create(NetworkCommand):
@@ -88,10 +97,8 @@ class Create(NetworkCommand):
         for field in ("project", "vni", "gateway"):
             if getattr(parsed_args, field) is not None:
                 body[field] = getattr(parsed_args, field)
-        created = client.post("/v1/networks", body)["network"]
-        if parsed_args.wait:
-            self.converge(client, created["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(created))
+        created = client.post(path("networks"), body)["network"]
+        return self.written(client, created, parsed_args)
 
 
 class List(reports.Rows):
@@ -106,20 +113,15 @@ class List(reports.Rows):
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         header = ("Name", "CIDR", "VNI", "Sites", "MTU", "Partition", "State", "ID")
         return header, [
-            network_screens.list_row(each) for each in client.get("/v1/networks")["networks"]
+            network_screens.list_row(each) for each in client.get(path("networks"))["networks"]
         ]
 
 
-class Show(NetworkCommand):
+class Show(_Known):
     """Show a stretched network: what is declared, and what each site's engine says of it now."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
-        return parser
-
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        self._answer = self.client(parsed_args).get(network_options.path(parsed_args.name))
+        self._answer = self.client(parsed_args).get(path("networks", parsed_args.name))
         lost = frozenset(self._answer["lost_sites"])
         self.exit_code = network_screens.verdict(self._answer["sites"], lost=lost)
         return self.dict2columns(network_screens.whole(self._answer))
@@ -134,12 +136,11 @@ class Show(NetworkCommand):
         return 0
 
 
-class Set(NetworkCommand):
+class Set(_Known):
     """Change a stretched network. CIDR, VNI and project cannot be changed."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         parser.add_argument("--name", dest="new_name", metavar="NEW", help="Its new name.")
         network_options.add_policies(parser, default=False)
         network_options.add_wait(parser, "it is so in all sites")
@@ -156,24 +157,21 @@ class Set(NetworkCommand):
                 next_command="isthmus network set --help",
             )
         client = self.client(parsed_args)
-        changed = client.patch(network_options.path(parsed_args.name), changes)["network"]
-        if parsed_args.wait:
-            self.converge(client, changed["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(changed))
+        changed = client.patch(path("networks", parsed_args.name), changes)["network"]
+        return self.written(client, changed, parsed_args)
 
 
-class Delete(NetworkCommand):
+class Delete(_Known):
     """Take a stretched network away in all its sites; guests' own ports keep it until they are gone."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         network_options.add_wait(parser, "it is gone in all sites")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
-        deleted = client.delete(network_options.path(parsed_args.name))["network"]
+        deleted = client.delete(path("networks", parsed_args.name))["network"]
         gone = parsed_args.wait and self._gone(client, deleted["id"], parsed_args.timeout)
         shown = {"name": deleted["name"], "id": deleted["id"]}
         shown["state"] = "deleted" if gone else "being deleted"
@@ -188,7 +186,7 @@ class Delete(NetworkCommand):
         while time.monotonic() < deadline:
             try:
                 answer = client.post(
-                    network_options.path(network_id, "sync"), {"timeout": ROUND_SECONDS}
+                    path("networks", network_id, "sync"), {"timeout": ROUND_SECONDS}
                 )
             except errors.UsageError:
                 return True
@@ -198,26 +196,19 @@ class Delete(NetworkCommand):
         return False
 
 
-class Sync(NetworkCommand):
+class Sync(_Known):
     """Have all sites compare everything now, and wait until they have."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
-        parser.add_argument(
-            "--timeout",
-            metavar="SECONDS",
-            type=reports.seconds,
-            default=WAIT_SECONDS,
-            help=f"How long to wait at most, {WAIT_SECONDS:g} by default.",
-        )
+        network_options.add_timeout(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
         timeout = parsed_args.timeout
         answer = client.post(
-            network_options.path(parsed_args.name, "sync"),
+            path("networks", parsed_args.name, "sync"),
             {"timeout": timeout},
             timeout=timeout + 15,
         )
@@ -234,12 +225,11 @@ class Sync(NetworkCommand):
         )
 
 
-class AttachSite(NetworkCommand):
+class AttachSite(_Known):
     """Stretch a network to one more site."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         parser.add_argument("site", metavar="SITE", help="The site to add.")
         parser.add_argument(
             "--pool",
@@ -261,30 +251,25 @@ class AttachSite(NetworkCommand):
             "pool": parsed_args.pool,
             "gateway": parsed_args.gateway_address,
         }
-        changed = client.post(network_options.path(parsed_args.name, "sites"), body)["network"]
-        if parsed_args.wait:
-            self.converge(client, changed["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(changed))
+        changed = client.post(path("networks", parsed_args.name, "sites"), body)["network"]
+        return self.written(client, changed, parsed_args)
 
 
-class DetachSite(NetworkCommand):
+class DetachSite(_Known):
     """Take a network out of a site: its ports vanish from the other sites, its part from that one."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="NAME", help="Its name or id.")
         parser.add_argument("site", metavar="SITE", help="The site to leave.")
         network_options.add_wait(parser, "the other sites have withdrawn its ports")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
-        changed = client.delete(network_options.path(parsed_args.name, "sites", parsed_args.site))[
+        changed = client.delete(path("networks", parsed_args.name, "sites", parsed_args.site))[
             "network"
         ]
-        if parsed_args.wait:
-            self.converge(client, changed["id"], parsed_args.timeout)
-        return self.dict2columns(network_screens.declaration(changed))
+        return self.written(client, changed, parsed_args)
 
 
 class _Judged(NetworkCommand):
@@ -325,11 +310,10 @@ class SiteLost(_Judged):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args, rather_not=parsed_args.site)
-        path = f"/v1/sites/{quote(parsed_args.site, safe='')}"
-        found = client.get(path)
+        found = client.get(path("sites", parsed_args.site))
         if not parsed_args.yes:
             _confirm(found)
-        return self.told(client.post(f"{path}/lost"))
+        return self.told(client.post(path("sites", parsed_args.site, "lost")))
 
 
 class SiteReturned(_Judged):
@@ -337,7 +321,7 @@ class SiteReturned(_Judged):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
-        return self.told(client.post(f"/v1/sites/{quote(parsed_args.site, safe='')}/returned"))
+        return self.told(client.post(path("sites", parsed_args.site, "returned")))
 
 
 def _confirm(found: Any) -> None:

@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from isthmus import errors
 from isthmus.cli import network_client, network_options, reports
-from isthmus.cli.network_options import Columns, NetworkCommand
+from isthmus.cli.network_client import path
+from isthmus.cli.network_options import NetworkCommand
+from isthmus.cli.reports import Columns
 from isthmus.cli.screens import UNKNOWN
 from isthmus.cli.site import Lines
 
@@ -23,6 +24,15 @@ MOVE_SECONDS = 16.0
 """How long an engine may take to move an address: ten seconds, and the way to another engine."""
 
 _EXIT_CODES = {"OK": 0, "WARN": 1, "ERROR": 2}
+
+
+class _Known(NetworkCommand):
+    """What the commands about an address that there is share."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
+        return parser
 
 
 class Create(NetworkCommand):
@@ -75,7 +85,7 @@ class Create(NetworkCommand):
         if prefix:
             body["prefix"] = _prefix(prefix)
         body |= {name: value for name, value in _timing(parsed_args).items() if value is not None}
-        created = self.client(parsed_args).post("/v1/addresses", body)["address"]
+        created = self.client(parsed_args).post(path("addresses"), body)["address"]
         return self.dict2columns(_declaration(created))
 
 
@@ -132,24 +142,19 @@ class List(reports.Rows):
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         header = ("Name", "Address", "Kind", "Network", "Sites", "Holder", "State", "ID")
-        return header, [_row(each) for each in client.get("/v1/addresses")["addresses"]]
+        return header, [_row(each) for each in client.get(path("addresses"))["addresses"]]
 
 
-class Show(NetworkCommand):
+class Show(_Known):
     """Show a service address: who holds it, every voter's word, health in each site, what is wrong."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
-        return parser
-
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        found = self.client(parsed_args).get(_path(parsed_args.name))["address"]
+        found = self.client(parsed_args).get(path("addresses", parsed_args.name))["address"]
         self.exit_code = _EXIT_CODES[found["outcome"]]
         return self.dict2columns({**_declaration(found), **_state(found)})
 
 
-class Move(NetworkCommand):
+class Move(_Known):
     """Move a service address to another site; ends when it is answered there.
 
     A holder that answers passes its lease on, which takes some hundredths of a second. One that does
@@ -158,7 +163,6 @@ class Move(NetworkCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
         parser.add_argument("--to", metavar="SITE", required=True, help="Where it is to be.")
         parser.add_argument(
             "--force", action="store_true", help="Though the target there is not healthy."
@@ -169,7 +173,9 @@ class Move(NetworkCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
         body = {"to": parsed_args.to, "force": parsed_args.force}
-        answer = client.post(_path(parsed_args.name, "move"), body, timeout=MOVE_SECONDS)
+        answer = client.post(
+            path("addresses", parsed_args.name, "move"), body, timeout=MOVE_SECONDS
+        )
         if parsed_args.wait:
             self._settled(client, parsed_args)
         return self.dict2columns(_event(answer["event"]))
@@ -177,7 +183,7 @@ class Move(NetworkCommand):
     def _settled(self, client: Any, parsed_args: argparse.Namespace) -> None:
         deadline = time.monotonic() + parsed_args.timeout
         while True:
-            holder = client.get(_path(parsed_args.name))["address"]["holder"]
+            holder = client.get(path("addresses", parsed_args.name))["address"]["holder"]
             if (holder or "").partition("/")[0] == parsed_args.to:
                 return
             if time.monotonic() >= deadline:
@@ -187,18 +193,17 @@ class Move(NetworkCommand):
             time.sleep(0.2)
 
 
-class Delete(NetworkCommand):
+class Delete(_Known):
     """Give a service address up and take away in all sites what was made for it."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="ADDRESS", help="Its name, the address, or its id.")
         network_options.add_wait(parser, "it is gone in all sites")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = self.client(parsed_args)
-        found = client.delete(_path(parsed_args.name))["address"]
+        found = client.delete(path("addresses", parsed_args.name))["address"]
         gone = parsed_args.wait and self._gone(client, found["id"], parsed_args.timeout)
         if parsed_args.wait and not gone:
             self.exit_code = 2
@@ -208,7 +213,7 @@ class Delete(NetworkCommand):
     def _gone(self, client: Any, identity: str, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            listed = client.get("/v1/addresses")["addresses"]
+            listed = client.get(path("addresses"))["addresses"]
             if all(each["id"] != identity for each in listed):
                 return True
             time.sleep(0.5)
@@ -227,15 +232,11 @@ class History(reports.Rows):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
-        path = f"{_path(parsed_args.name, 'history')}?limit={parsed_args.limit}"
+        route = path("addresses", parsed_args.name, "history")
         names = ("at", "kind", "from", "to", "by", "epoch", "gap_ms_at_most", "why")
         header = ("At", "Kind", "From", "To", "By", "Epoch", "Gap ms at most", "Why")
-        events = client.get(path)["events"]
+        events = client.get(f"{route}?limit={parsed_args.limit}")["events"]
         return header, [tuple(_shown(each.get(name)) for name in names) for each in events]
-
-
-def _path(name: str, *further: str) -> str:
-    return "/".join(["/v1/addresses", *(quote(each, safe="") for each in (name, *further))])
 
 
 def _row(found: Mapping[str, Any]) -> tuple[Any, ...]:

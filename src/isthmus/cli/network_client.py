@@ -12,6 +12,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from isthmus import errors
 from isthmus.sites import failures, fanout, inventory, probe
@@ -153,6 +154,11 @@ def _candidates(known: Inventory, ask: str | None, rather_not: str | None) -> li
 def connect(sites_option: str | None, **options: Any) -> Client:
     """A client for the sites file that `isthmus --sites` (or its default) names."""
     return Client(inventory.load(sites_option), **options)
+
+
+def path(*parts: str) -> str:
+    """A route of the engines, with its parts quoted."""
+    return "/".join(["/v1", *(quote(part, safe="") for part in parts)])
 
 
 def _hello(site: Site) -> None:

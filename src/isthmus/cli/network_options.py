@@ -8,14 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from isthmus.cli import network_client, network_screens, reports
-from isthmus.cli.network_client import Client
-
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+from isthmus.cli.network_client import Client, path
+from isthmus.cli.reports import Columns
 
 WAIT_SECONDS = 120.0
 """How long --wait waits: a network of a thousand ports takes minutes, an ordinary one seconds."""
@@ -34,13 +31,21 @@ class NetworkCommand(reports.Judged, reports.Fields):
     def client(self, parsed_args: argparse.Namespace, **options: Any) -> Client:
         return network_client.connect(self.app.options.sites, ask=parsed_args.ask, **options)
 
+    def written(self, client: Client, network: Any, parsed_args: argparse.Namespace) -> Columns:
+        """What is declared of a network now, after waiting for the sites if that was asked for."""
+        if parsed_args.wait:
+            self.converge(client, network["id"], parsed_args.timeout)
+        return self.dict2columns(network_screens.declaration(network))
+
     def converge(self, client: Client, name: str, timeout: float) -> None:
         """Wait until all sites have done what is declared; shows what they say on the way."""
         deadline = time.monotonic() + timeout
         said: dict[str, str] = {}
         while True:
             wait = max(min(ROUND_SECONDS, deadline - time.monotonic()), 0.5)
-            answer = client.post(path(name, "sync"), {"timeout": wait}, timeout=wait + 15.0)
+            answer = client.post(
+                path("networks", name, "sync"), {"timeout": wait}, timeout=wait + 15.0
+            )
             network_screens.tell_progress(answer["sites"], said, sys.stderr)
             if answer["converged"] or time.monotonic() >= deadline:
                 self.exit_code = network_screens.verdict(answer["sites"])
@@ -58,6 +63,10 @@ def add_ask(parser: argparse.ArgumentParser) -> None:
 
 def add_wait(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--wait", action="store_true", help=f"Wait until {what}.")
+    add_timeout(parser)
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
@@ -65,10 +74,6 @@ def add_wait(parser: argparse.ArgumentParser, what: str) -> None:
         default=WAIT_SECONDS,
         help=f"How long to wait at most, {WAIT_SECONDS:g} by default.",
     )
-
-
-def path(name: str, *further: str) -> str:
-    return "/".join(["/v1/networks", *(quote(each, safe="") for each in (name, *further))])
 
 
 def site_range(text: str) -> tuple[str, tuple[str, str]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
-import json
-import os
 import sys
 import time
-import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from cliff import lister
 
 from isthmus import errors, outcomes
 from isthmus.cli import network_client, network_trace_screens, reports
+from isthmus.cli.network_client import path
+from isthmus.cli.reports import Columns
 
 TRACE_SECONDS = 60.0
 """A silent site and a swallowing underlay cost the engine some 45 s together."""
@@ -25,18 +23,18 @@ CLEANING_SECONDS = 60.0
 Document = Mapping[str, Any]
 
 
-class _Judging(lister.Lister):
+class _Judging(reports.Documented):
     """A command that shows one document of an engine and leaves with the verdict in it."""
 
     _found: Document
 
-    def screen(self, found: Document, *, colour: bool) -> str:
-        """What a person sees."""
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def exit_code(self, found: Document) -> int:
         """The verdict for scripts."""
-        raise NotImplementedError
+
+    def document(self) -> Document:
+        """What the engine said."""
+        return self._found
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -50,25 +48,6 @@ class _Judging(lister.Lister):
         """Print what was found and return the verdict on it."""
         super().run(parsed_args)
         return self.exit_code(self._found)
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        """A screen, the whole document, or rows, as the format asks for."""
-        out, form = self.app.stdout, parsed_args.formatter
-        if parsed_args.columns or parsed_args.sort_columns or form not in ("table", "json", "yaml"):
-            return reports.choose(super().produce_output, parsed_args, column_names, data)
-        if form == "table":
-            out.write(self.screen(self._found, colour=reports.colourful(out, os.environ)))
-        elif form == "json":
-            indent = None if parsed_args.noindent else 2
-            out.write(json.dumps(self._found, indent=indent) + "\n")
-        else:
-            out.write(reports.as_yaml(self._found))
-        return 0
-
-    def _path(self, parsed_args: argparse.Namespace, verb: str) -> str:
-        return f"/v1/networks/{urllib.parse.quote(parsed_args.network, safe='')}/{verb}"
 
 
 class Trace(_Judging):
@@ -93,9 +72,7 @@ class Trace(_Judging):
         parser.add_argument("--port", type=int, metavar="N", help="The destination's TCP/UDP port.")
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         if parsed_args.port is not None and parsed_args.protocol == "icmp":
             raise errors.UsageError(
                 "ICMP has no ports", next_command="add --protocol tcp or --protocol udp"
@@ -103,13 +80,13 @@ class Trace(_Judging):
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         names = ("a", "b", "protocol", "port")
         body = {name: getattr(parsed_args, name) for name in names}
-        path = self._path(parsed_args, "trace")
-        self._found = client.post(path, body, timeout=TRACE_SECONDS)
+        route = path("networks", parsed_args.network, "trace")
+        self._found = client.post(route, body, timeout=TRACE_SECONDS)
         rows = network_trace_screens.trace_rows(self._found)
         return network_trace_screens.TRACE_COLUMNS, rows
 
-    def screen(self, found: Document, *, colour: bool) -> str:
-        return network_trace_screens.trace(found, colour=colour)
+    def drawn(self, *, colour: bool) -> str:
+        return network_trace_screens.trace(self._found, colour=colour)
 
     def exit_code(self, found: Document) -> int:
         return outcomes.exit_code(found["outcome"])
@@ -133,27 +110,25 @@ class Verify(_Judging):
         )
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         client = network_client.connect(self.app.options.sites, ask=parsed_args.ask)
         body = {"quick": parsed_args.quick, "count": parsed_args.count}
-        path = self._path(parsed_args, "verify")
-        run = client.post(path, body)
-        self._found = self._followed(run, f"{path}/{run['id']}")
+        route = path("networks", parsed_args.network, "verify")
+        run = client.post(route, body)
+        self._found = self._followed(run, f"{route}/{run['id']}")
         rows = network_trace_screens.pair_rows(self._found)
         return network_trace_screens.PAIR_COLUMNS, rows
 
-    def _followed(self, begun: Document, path: str) -> Document:
+    def _followed(self, begun: Document, route: str) -> Document:
         """The report, when it is there; Ctrl-C removes the probes first."""
         # The run lives in the engine that began it; no other knows of it.
         client = network_client.connect(self.app.options.sites, ask=begun["site"])
         try:
-            run = self._ended(client, path)
+            run = self._ended(client, route)
         except KeyboardInterrupt:
             self._say("interrupted: the probes are being removed")
-            client.delete(path)
-            self._ended(client, path, seconds=CLEANING_SECONDS)
+            client.delete(route)
+            self._ended(client, route, seconds=CLEANING_SECONDS)
             raise
         except errors.UnavailableError as error:
             raise _forsaken(begun["site"], str(error)) from error
@@ -163,12 +138,12 @@ class Verify(_Judging):
         return report
 
     def _ended(
-        self, client: network_client.Client, path: str, *, seconds: float = float("inf")
+        self, client: network_client.Client, route: str, *, seconds: float = float("inf")
     ) -> Document:
         """The run when it has ended, or as it is after `seconds`; its lines are shown meanwhile."""
         shown, deadline = 0, time.monotonic() + seconds
         while True:
-            run: Document = client.get(path)
+            run: Document = client.get(route)
             for line in run["lines"][shown:]:
                 self._say(line)
             shown = len(run["lines"])
@@ -181,8 +156,8 @@ class Verify(_Judging):
         if self.app.options.verbose_level:
             print(line, file=sys.stderr, flush=True)
 
-    def screen(self, found: Document, *, colour: bool) -> str:
-        return network_trace_screens.verification(found, colour=colour)
+    def drawn(self, *, colour: bool) -> str:
+        return network_trace_screens.verification(self._found, colour=colour)
 
     def exit_code(self, found: Document) -> int:
         return 0 if found["reached"] else 1

@@ -17,9 +17,9 @@ from typing import Any
 
 from isthmus import errors
 from isthmus.cli import operation_screens, reports
-from isthmus.cli.network_client import Client
-from isthmus.cli.operation_client import path
-from isthmus.cli.recovery_commands import About, Columns, Listed, Shown
+from isthmus.cli.network_client import Client, path
+from isthmus.cli.recovery_commands import About, Listed, Shown
+from isthmus.cli.reports import Columns
 
 WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 1.0
@@ -88,16 +88,12 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 class _About(About):
-    noun, known_by, dest = "OPERATION", "Its id.", "operation"
+    noun, collection, one = "OPERATION", "operations", "operation"
+    known_by, dest = "Its id.", "operation"
 
 
 class _Known(_About, OperationCommand):
     """Commands about an operation that there is."""
-
-    def found(self, parsed_args: argparse.Namespace) -> tuple[Client, Any]:
-        route = path("operations", parsed_args.operation)
-        client, answer = self.engines(parsed_args).knowing(route)
-        return client, answer["operation"]
 
 
 class Show(_Known):
@@ -273,7 +269,7 @@ class Report(_About):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        client, _ = self.engines(parsed_args).knowing(path("operations", parsed_args.operation))
+        client, _ = self.found(parsed_args)
         route = path("operations", parsed_args.operation, "report")
         answer = client.get(f"{route}?format={parsed_args.format}")
         text = (

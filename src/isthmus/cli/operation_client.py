@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from isthmus import errors
 from isthmus.cli.network_client import Client
@@ -72,11 +71,6 @@ class Engines:
                 unknown = unknown or error
         assert unknown is not None  # noqa: S101 - there is at least one name
         raise unknown
-
-
-def path(*parts: str) -> str:
-    """A route, with its parts quoted."""
-    return "/".join(["/v1", *(quote(part, safe="") for part in parts)])
 
 
 def add_ask(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,9 @@ import sys
 import uuid
 from typing import Any
 
-from isthmus.cli.network_client import Client
+from isthmus.cli.network_client import Client, path
 from isthmus.cli.operation import OperationCommand, add_wait
-from isthmus.cli.operation_client import path
-from isthmus.cli.recovery_commands import Columns
+from isthmus.cli.reports import Columns
 
 
 class _Requested(OperationCommand):

@@ -13,8 +13,9 @@ from typing import Any
 
 from isthmus import errors
 from isthmus.cli import reports
-from isthmus.cli.operation_client import path
-from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown, exit_code
+from isthmus.cli.network_client import path
+from isthmus.cli.recovery_commands import About, Forgotten, Listed, Shown, exit_code
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
 
 VALIDATE_SECONDS = 120.0
@@ -25,7 +26,7 @@ TABLES = ("flavors", "networks", "subnets", "volume_types", "zones", "keypairs",
 
 
 class _About(About):
-    noun = "PLAN"
+    noun, collection, one = "PLAN", "plans", "plan"
 
 
 class _Shown(_About, Shown):
@@ -61,9 +62,7 @@ class Show(_Shown):
     """Show a recovery plan."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = self.engines(parsed_args)
-        _, answer = engines.knowing(path("plans", parsed_args.name))
-        return self.dict2columns(described(answer["plan"]))
+        return self.dict2columns(described(self.found(parsed_args)[1]))
 
 
 class Validate(reports.Judged, _About, Listed):
@@ -81,8 +80,7 @@ class Validate(reports.Judged, _About, Listed):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = self.engines(parsed_args)
-        client, _ = engines.knowing(path("plans", parsed_args.name))
+        client, _ = self.found(parsed_args)
         route = path("plans", parsed_args.name, "validate")
         query = "?create=true" if parsed_args.create else ""
         answer = client.post(f"{route}{query}", timeout=VALIDATE_SECONDS)
@@ -103,9 +101,6 @@ class List(Listed):
 
 class Delete(_About, Forgotten):
     """Forget a recovery plan."""
-
-    collection = "plans"
-    one = "plan"
 
 
 def read(file: pathlib.Path) -> dict[str, Any]:

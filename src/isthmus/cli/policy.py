@@ -9,13 +9,14 @@ import argparse
 from typing import Any
 
 from isthmus import errors
-from isthmus.cli.operation_client import path
-from isthmus.cli.recovery_commands import About, Columns, Forgotten, Listed, Shown
+from isthmus.cli.network_client import path
+from isthmus.cli.recovery_commands import About, Forgotten, Listed, Shown
+from isthmus.cli.reports import Columns
 from isthmus.cli.site import Lines
 
 
 class _About(About):
-    noun = "POLICY"
+    noun, collection, one = "POLICY", "policies", "policy"
 
 
 class _Shown(_About, Shown):
@@ -49,8 +50,7 @@ class Set(_Shown):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        engines = self.engines(parsed_args)
-        client, answer = engines.knowing(path("policies", parsed_args.name))
+        client, policy = self.found(parsed_args)
         changes = settings(parsed_args)
         if not changes:
             raise errors.UsageError(
@@ -59,7 +59,7 @@ class Set(_Shown):
                 next_command="isthmus policy set --help",
             )
         if "retention" in changes:
-            changes["retention"] = {**answer["policy"]["retention"], **changes["retention"]}
+            changes["retention"] = {**policy["retention"], **changes["retention"]}
         return self.told(client.patch(path("policies", parsed_args.name), changes)["policy"])
 
 
@@ -67,9 +67,7 @@ class Show(_Shown):
     """Show a policy."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
-        return self.told(
-            self.engines(parsed_args).knowing(path("policies", parsed_args.name))[1]["policy"]
-        )
+        return self.told(self.found(parsed_args)[1])
 
 
 class List(Listed):
@@ -83,9 +81,6 @@ class List(Listed):
 
 class Delete(_About, Forgotten):
     """Forget a policy that no group uses."""
-
-    collection = "policies"
-    one = "policy"
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

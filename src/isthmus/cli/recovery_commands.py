@@ -13,9 +13,8 @@ from cliff import command
 
 from isthmus import outcomes
 from isthmus.cli import operation_client, reports
-from isthmus.cli.operation_client import Engines, path
-
-Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+from isthmus.cli.network_client import Client, path
+from isthmus.cli.operation_client import Engines
 
 
 class Asking(command.Command):
@@ -31,10 +30,12 @@ class Asking(command.Command):
 
 
 class About(Asking):
-    """A command about one thing. `noun`: what a person calls it, `known_by`: what it is given by,
-    `dest`: where the parser keeps that."""
+    """A command about one thing of a collection. `noun`: what a person calls it, `one`: the field of an
+    answer that holds it, `known_by`: what it is given by, `dest`: where the parser keeps that."""
 
     noun = ""
+    collection = ""
+    one = ""
     known_by = "Its name."
     dest = "name"
 
@@ -42,6 +43,12 @@ class About(Asking):
         parser = super().get_parser(prog_name)
         parser.add_argument(self.dest, metavar=self.noun, help=self.known_by)
         return parser
+
+    def found(self, parsed_args: argparse.Namespace) -> tuple[Client, Any]:
+        """The first engine that knows the thing, and what it says of it."""
+        route = path(self.collection, getattr(parsed_args, self.dest))
+        client, answer = self.engines(parsed_args).knowing(route)
+        return client, answer[self.one]
 
 
 class Shown(Asking, reports.Fields):
@@ -58,17 +65,13 @@ class Listed(Asking, reports.Rows):
 
 
 class Forgotten(About):
-    """A command that has an engine forget a thing of a collection. `key`: the field of its answer by
-    which it is forgotten, `one` the field that holds it."""
+    """A command that has an engine forget a thing. `key`: the field of the thing by which it is forgotten."""
 
-    collection = ""
-    one = ""
     key = "name"
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        engines = self.engines(parsed_args)
-        client, answer = engines.knowing(path(self.collection, parsed_args.name))
-        client.delete(path(self.collection, answer[self.one][self.key]))
+        client, thing = self.found(parsed_args)
+        client.delete(path(self.collection, thing[self.key]))
 
 
 def exit_code(found: Iterable[Any]) -> int:

@@ -22,6 +22,9 @@ from isthmus import errors
 from isthmus.identity import status
 from isthmus.sites import inventory, last_good, looking, probe
 
+Columns = tuple[Sequence[str], Iterable[Sequence[Any]]]
+"""What a command returns to cliff: header and rows, or the names and values of fields."""
+
 TIMEOUT_SECONDS = 5.0
 """How long a site may take: longer than a TCP retransmission, shorter than a person's patience."""
 
@@ -72,7 +75,35 @@ def colourful(stream: TextIO, environment: Mapping[str, str]) -> bool:
     return stream.isatty()
 
 
-class ReportCommand(lister.Lister, metaclass=abc.ABCMeta):
+class Documented(lister.Lister, metaclass=abc.ABCMeta):
+    """Of commands that find one document: a screen for a person, all of it in JSON and YAML, or rows."""
+
+    @abc.abstractmethod
+    def drawn(self, *, colour: bool) -> str:
+        """What was found as a person sees it."""
+
+    @abc.abstractmethod
+    def document(self) -> Any:
+        """What was found, whole."""
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
+    ) -> int:
+        """A screen, the whole document, or rows, as the format asks for."""
+        out, form = self.app.stdout, parsed_args.formatter
+        if parsed_args.columns or parsed_args.sort_columns or form not in ("table", "json", "yaml"):
+            return choose(super().produce_output, parsed_args, column_names, data)
+        if form == "table":
+            out.write(self.drawn(colour=colourful(out, os.environ)))
+        elif form == "json":
+            indent = None if parsed_args.noindent else 2
+            out.write(json.dumps(self.document(), indent=indent) + "\n")
+        else:
+            out.write(as_yaml(self.document()))
+        return 0
+
+
+class ReportCommand(Documented):
     """A command whose result is a report on all sites.
 
     Exit code: 0 OK, 1 WARN, 2 ERROR; other failures have the codes of :mod:`isthmus.errors`.
@@ -83,7 +114,7 @@ class ReportCommand(lister.Lister, metaclass=abc.ABCMeta):
         """The report as a person sees it."""
 
     @abc.abstractmethod
-    def rows(self, report: status.Report) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def rows(self, report: status.Report) -> Columns:
         """The report as columns and rows."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -101,31 +132,19 @@ class ReportCommand(lister.Lister, metaclass=abc.ABCMeta):
         super().run(parsed_args)
         return self._report.outcome.exit_code
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         """Look at all sites."""
         known = inventory.load(self.app.options.sites)
         self._report = look(known, timeout=parsed_args.timeout, login=parsed_args.login).report
         return self.rows(self._report)
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Any]
-    ) -> int:
-        """A screen, the whole report, or rows, as the format asks for."""
-        out, form = self.app.stdout, parsed_args.formatter
-        if parsed_args.columns or parsed_args.sort_columns:
-            return choose(super().produce_output, parsed_args, column_names, data)
-        if form == "table":
-            out.write(self.screen(self._report, colour=colourful(out, os.environ)))
-        elif form == "json":
-            indent = None if parsed_args.noindent else 2
-            out.write(json.dumps(self._report.document(), indent=indent) + "\n")
-        elif form == "yaml":
-            out.write(as_yaml(self._report.document()))
-        else:
-            return choose(super().produce_output, parsed_args, column_names, data)
-        return 0
+    def drawn(self, *, colour: bool) -> str:
+        """The report as the command draws it."""
+        return self.screen(self._report, colour=colour)
+
+    def document(self) -> Any:
+        """The whole report."""
+        return self._report.document()
 
 
 def as_yaml(document: Any) -> str:

@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cliff import columns, show
 
 from isthmus.cli import reports, screens
+from isthmus.cli.reports import Columns
 from isthmus.identity import status
 from isthmus.sites import inventory, looking
 
@@ -30,9 +31,7 @@ class Lines(columns.FormattableColumn[list[Any]]):
 class List(reports.Rows):
     """List the sites of the sites file; nothing is asked of them."""
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         known = inventory.load(self.app.options.sites)
         names = ("name", "region", "role", "cloud", "agent", "engine")
         header = ("Name", "Region", "Role", "Cloud", "Agent", "Engine")
@@ -63,9 +62,7 @@ class Show(show.ShowOne):
         super().run(parsed_args)
         return max((each.outcome.exit_code for each in self._findings), default=0)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         known = inventory.load(self.app.options.sites)
         site = known.site(parsed_args.site)
         # Findings on several sites (who is the writer, whose keys differ) need all of them.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
 from isthmus.cli import reports, screens
+from isthmus.cli.reports import Columns
 from isthmus.identity import status
 
 
@@ -19,6 +17,6 @@ class Status(reports.ReportCommand):
         """Headline, sites, findings."""
         return screens.overview(report, colour=colour)
 
-    def rows(self, report: status.Report) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def rows(self, report: status.Report) -> Columns:
         """One row per site."""
         return reports.columns(status.SiteRow), [reports.cells(row) for row in report.sites]

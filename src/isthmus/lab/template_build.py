@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import pwd
 import shutil
 import time
 from collections.abc import Callable, Mapping, Set
@@ -287,12 +286,6 @@ def prune(home: Home, keep: Set[str]) -> None:
     for path in home.templates.iterdir():
         if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def mysql_account() -> tuple[int, int]:
-    """User and group id of MariaDB's account."""
-    account = pwd.getpwnam("mysql")
-    return account.pw_uid, account.pw_gid
 
 
 def free_bytes(path: Path) -> int:

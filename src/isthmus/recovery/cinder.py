@@ -221,9 +221,6 @@ class Cinder:
         """Add to the volume's metadata."""
         self._api.post(f"/volumes/{volume_id}/metadata", {"metadata": dict(marks)})
 
-    def delete_volume(self, volume_id: str) -> None:
-        self._api.delete(f"/volumes/{volume_id}")
-
     def restore(self, backup_id: str, volume_id: str) -> None:
         """Begin to write a backup (with its chain) into a volume that is available."""
         self._api.post(f"/backups/{backup_id}/restore", {"restore": {"volume_id": volume_id}})

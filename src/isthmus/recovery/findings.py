@@ -35,7 +35,6 @@ class Code(enum.StrEnum):
     EPOCH_AHEAD = "epoch-ahead"
     GROUP_DIFFERS = "group-differs"
     BACKUP_DIFFERS = "backup-differs"
-    CONSISTENCY_LOWER = "consistency-lower"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,24 +3,16 @@
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conditions import wait_for
 from isthmus.lab.guest_image.agent import GuestAgent
 
 # A guest alone is ready in 6 s on an idle core; beside a test run of two busy cores it takes ten times that.
 READY = 150.0
-
-
-def wait_for(what: str, happened: Callable[[], object], seconds: float) -> None:
-    """Wait until something is so, and fail with its name when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 @dataclass

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import guest_machine
 import pytest
-from guest_machine import Machine, wait_for
+from guest_machine import Machine
 
+from conditions import wait_for
 from isthmus.lab import home
 from isthmus.lab.guest_image import building, records, volumes
 from isthmus.lab.guest_image.building import GuestImage

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import lab_site
 import pytest
-from guest_machine import READY, wait_for
+from guest_machine import READY
 from lab_site import Place
 
+from conditions import wait_for
 from isthmus.lab import home, processes
 from isthmus.lab.components import libvirt, libvirt_config, room
 from isthmus.lab.guest_image import building

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import lab_site
 import pytest
 import requests
-from guest_machine import wait_for
 from lab_site import Place
 
+from conditions import wait_for
 from isthmus.lab import inside, processes
 from isthmus.lab.components import swift, swift_config
 from isthmus.lab.components.swift_config import SERVERS

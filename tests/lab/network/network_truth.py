@@ -11,7 +11,7 @@ from network_lab import NetworkLab
 
 from isthmus.engine import calling
 from isthmus.identity import config
-from isthmus.lab import inside
+from isthmus.lab import inside, waiting
 from isthmus.lab.components import host_agent
 from isthmus.network import forwarding
 from isthmus.network.views import Port
@@ -31,6 +31,17 @@ def untrue(lab: NetworkLab, *vnis: int) -> str | None:
             for each in forwarding.missing(should, held, vnis):
                 return f"{site.name}/{host}: {each}"
     return None
+
+
+def until_true(lab: NetworkLab, *vnis: int) -> None:
+    """Wait until every host holds the truth about these networks."""
+    waiting.until(
+        lambda: untrue(lab, *vnis),
+        deadline=TRUE_DEADLINE,
+        what="forwarding is not as the Neutrons say",
+        where="lab",
+        interval=0.5,
+    )
 
 
 def _fdb(lab: NetworkLab, site: str, host: str) -> Any:

@@ -15,17 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import network_truth
 import pytest
 import yaml
 from network_lab import NetworkLab
-from network_truth import TRUE_DEADLINE, untrue
 from running_lab import Lab
 
 from isthmus.identity.config import ENGINE_PORT
 from isthmus.lab import calling, guests, inside, waiting
 from isthmus.lab.components.base import script
 from isthmus.lab.guests import Guest
-from isthmus.network import views
 
 pytestmark = pytest.mark.lab
 
@@ -80,23 +79,10 @@ class Stretched:
         return {each["code"] for each in self.show(ask)["findings"]}
 
     def origins(self, site: str) -> list[str]:
-        """What the remote ports of a site stand for, in its Neutron's words; sorted, with repetitions."""
-        neutron = self.lab.neutron(site)
-        network = neutron.find("network", self.name)["id"]
-        listed = neutron.get("/ports", network_id=network, device_owner=views.REMOTE_OWNER)["ports"]
-        return sorted(port["device_id"] for port in listed)
+        return self.lab.origins(self.name, site)
 
     def stands_for(self, site: str, *real: Guest, deadline: float = REMOTE_DEADLINE) -> float:
-        """Wait until the remote ports of a site stand for exactly these guests; returns the seconds."""
-        wanted = sorted(f"{guest.site}/{guest.port}" for guest in real)
-
-        def different() -> str | None:
-            found = self.origins(site)
-            return None if found == wanted else f"they stand for {found}, not for {wanted}"
-
-        return waiting.until(
-            different, deadline=deadline, what=f"{self.name}: wrong remote ports", where=site
-        )
+        return self.lab.stands_for(self.name, site, *real, deadline=deadline)
 
     def joined(self, deadline: float = HEALED_DEADLINE) -> None:
         """The two guests reach each other, and every host holds the truth."""
@@ -105,13 +91,7 @@ class Stretched:
         self.true()
 
     def true(self) -> None:
-        waiting.until(
-            lambda: untrue(self.lab, self.vni),
-            deadline=TRUE_DEADLINE,
-            what="forwarding is not as the Neutrons say",
-            where="lab",
-            interval=0.5,
-        )
+        network_truth.until_true(self.lab, self.vni)
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +226,9 @@ def test_forwarding_that_a_dying_broker_took_with_it_is_sent_again(stretched: St
     # Neutron has a port before its message is out, and sends none before its own connection is back: an agent that went on
     # now would lose nothing. What another host holds has been sent.
     lab.reaches(witness, guest.ip, deadline=BROKER_DEADLINE)
-    assert untrue(lab, stretched.vni) is not None, "nothing was lost, so nothing is proven"
+    assert network_truth.untrue(lab, stretched.vni) is not None, (
+        "nothing was lost, so nothing is proven"
+    )
     lab.resume("lyon/compute1-l2")
     lab.reaches(stretched.lyon, guest.ip, deadline=BROKER_DEADLINE)
     stretched.true()

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import network_truth
 import pytest
 from network_lab import NetworkLab
-from network_truth import TRUE_DEADLINE, untrue
 from running_lab import Lab
 
 from isthmus.lab import guests, kernel, waiting
@@ -58,13 +58,7 @@ class Pair:
         run(["ovs-ofctl", "-O", "OpenFlow13", verb, f"unix:{socket}", *rest])
 
     def true(self) -> None:
-        waiting.until(
-            lambda: untrue(self.lab, self.vni),
-            deadline=TRUE_DEADLINE,
-            what="forwarding is not as the Neutrons say",
-            where="lab",
-            interval=0.5,
-        )
+        network_truth.until_true(self.lab, self.vni)
 
     def remains(self) -> str | None:
         """Something that a verification has left behind, in the words of Neutrons, hosts and kernel."""
@@ -104,7 +98,7 @@ def network(network_up: NetworkLab) -> Iterator[Pair]:
 def pair(network: Pair) -> Iterator[Pair]:
     """The two guests, reaching each other before and after each test, with every host holding the truth."""
     Lab.mend(network.lab)
-    network.lab.reaches(network.paris, network.lyon.ip, deadline=TRUE_DEADLINE)
+    network.lab.reaches(network.paris, network.lyon.ip, deadline=network_truth.TRUE_DEADLINE)
     yield network
     Lab.mend(network.lab)
     network.true()

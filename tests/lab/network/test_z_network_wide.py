@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import network_truth
 import pytest
 from network_lab import NetworkLab
-from network_truth import TRUE_DEADLINE, untrue
 
 from isthmus.lab import guests, waiting
 from isthmus.lab.guests import Guest
-from isthmus.network import views
 
 pytestmark = pytest.mark.lab
 
@@ -32,22 +31,10 @@ class Wide:
     vni: int
     guests: dict[str, Guest]
 
-    def origins(self, site: str) -> list[str]:
-        """What the remote ports of a site stand for; sorted, with repetitions."""
-        neutron = self.lab.neutron(site)
-        network = neutron.find("network", self.name)["id"]
-        listed = neutron.get("/ports", network_id=network, device_owner=views.REMOTE_OWNER)["ports"]
-        return sorted(port["device_id"] for port in listed)
-
     def stand_for(self, site: str, *others: str) -> None:
         """Wait until the site has one remote port for the guest of each of `others`, and no more."""
-        wanted = sorted(f"{other}/{self.guests[other].port}" for other in others)
-
-        def different() -> str | None:
-            found = self.origins(site)
-            return None if found == wanted else f"they stand for {found}, not for {wanted}"
-
-        waiting.until(different, deadline=REMOTE_DEADLINE, what="wrong remote ports", where=site)
+        real = [self.guests[other] for other in others]
+        self.lab.stands_for(self.name, site, *real, deadline=REMOTE_DEADLINE)
 
     def whole(self) -> None:
         """Everybody reaches everybody, and every host holds what the Neutrons say."""
@@ -56,13 +43,7 @@ class Wide:
         for one in self.guests.values():
             for other in self.guests.values():
                 self.lab.reaches(one, other.ip, deadline=REMOTE_DEADLINE)
-        waiting.until(
-            lambda: untrue(self.lab, self.vni),
-            deadline=TRUE_DEADLINE,
-            what="forwarding is not as the Neutrons say",
-            where="lab",
-            interval=0.5,
-        )
+        network_truth.until_true(self.lab, self.vni)
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from guest_agent import GuestAgent, serving
 
+from conditions import wait_for
 from isthmus.agent.host.freezing import entries, guarding, guests, ledger
 from isthmus.agent.host.freezing.entries import Entry
 
@@ -27,13 +27,6 @@ line.sendall(b'{"execute": "guest-fsfreeze-status"}\\n')
 print(line.recv(100), flush=True)
 sys.stdin.read()
 """
-
-
-def wait_for(what: str, happened: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture

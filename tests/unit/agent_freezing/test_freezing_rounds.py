@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ import requests
 import uvicorn
 from guest_agent import GuestAgent, serving
 
+from conditions import wait_for
 from isthmus.agent.host import app, config, core, main
 from isthmus.agent.host.freezing import entries, ledger
 from isthmus.sites import signing
@@ -26,13 +26,6 @@ SECRET = b"0123456789abcdef0123456789abcdef"
 # Starting an interpreter on a busy machine.
 STARTED_SECONDS = 20.0
 ONE, TWO = "instance-00000001", "instance-00000002"
-
-
-def wait_for(what: str, happened: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
 
 
 class Agent:

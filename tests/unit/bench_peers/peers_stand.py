@@ -5,7 +5,6 @@ import http.server
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench.peers.app import NAME, Peers, Settings, SiteSettings
 from engine_bench import PROJECT, SECRET, MemoryStore, Writer
 from loopback_neutron import LoopbackNeutron
 
+import conditions
 from isthmus.engine import calling
 from isthmus.engine.api import app
 from isthmus.engine.config import Address
@@ -118,10 +118,7 @@ class Stand:
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Rounds over fifty sites take a second on an idle machine."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+    conditions.wait_for("what the engine shall do", condition, seconds)
 
 
 def free_port() -> int:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+import conditions
 from isthmus.engine.config import Timing
 from isthmus.engine.keeping import Keeper
 from isthmus.engine.observing import Observer
@@ -41,10 +42,7 @@ def declaration(**changes: object) -> StretchedNetwork:
 
 def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Threads answer within milliseconds; a loaded machine may take seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
+    conditions.wait_for("what the engine shall do", condition, seconds)
 
 
 class Site:

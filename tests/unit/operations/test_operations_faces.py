@@ -221,6 +221,27 @@ def test_what_does_not_exist_is_told_with_what_does(faces: Faces, isthmus: Cli) 
     assert isthmus(checkpoint.List).code == 0
 
 
+def test_what_was_declared_is_shown_changed_and_forgotten(
+    faces: Faces, isthmus: Cli, tmp_path: Path
+) -> None:
+    isthmus(policy.Create, "gold", "--site", "lyon", "--driver", "rbd", "--full-every", "5")
+    isthmus(policy.Set, "gold", "--keep", "3")
+    shown = json.loads(isthmus(policy.Show, "gold", "-f", "json").out)
+    assert (shown["keep"], shown["full_every"]) == (3, 5)
+    isthmus(group.Create, "vnf", "--site", "lyon", "--backup-site", "paris", "--policy", "gold",
+            "--member", "web=s1")  # fmt: skip
+    isthmus(group.Set, "vnf", "--name", "vnf2")
+    assert json.loads(isthmus(group.Show, "vnf2", "-f", "json").out)["revision"] == 2
+    file = tmp_path / "plan.yaml"
+    file.write_text("source: paris\ntarget: lyon\n")
+    isthmus(plan.Set, "p-l", "--file", str(file))
+    assert json.loads(isthmus(plan.Show, "p-l", "-f", "json").out)["target"] == "lyon"
+    for kind, name in ((plan, "p-l"), (group, "vnf2"), (policy, "gold")):
+        isthmus(kind.Delete, name)
+        with pytest.raises(errors.UsageError):
+            isthmus(kind.Show, name)
+
+
 def test_an_engine_learns_from_the_store_and_says_what_it_refused(
     faces: Faces, isthmus: Cli
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from unittest import mock
 
 import oslo_messaging
@@ -13,15 +12,10 @@ from nova import exception
 from nova.compute import power_state, rpcapi, vm_states
 from nova_site import Site
 
+from conditions import wait_for
+
 # A message over a bus in memory; the machine may be busy.
 TOLD_SECONDS = 10.0
-
-
-def wait_for(what: str, happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + TOLD_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {TOLD_SECONDS:g} s: {what}"
-        time.sleep(0.02)
 
 
 def test_a_server_is_frozen_and_thawed_and_both_are_recorded(site: Site) -> None:
@@ -29,7 +23,7 @@ def test_a_server_is_frozen_and_thawed_and_both_are_recorded(site: Site) -> None
     assert site.quiesce(server) == (202, "")
     assert site.told == ["quiesce"]
     assert site.unquiesce(server) == (202, "")
-    wait_for("the thaw arrived", lambda: site.told == ["quiesce", "unquiesce"])
+    wait_for("the thaw arrived", lambda: site.told == ["quiesce", "unquiesce"], TOLD_SECONDS)
     assert site.actions(server) == [("quiesce", None), ("unquiesce", None)]
 
 
@@ -90,7 +84,7 @@ def test_an_unquiesce_may_be_repeated_because_nobody_answers_a_thaw(site: Site) 
     server = site.server()
     site.quiesce(server)
     assert [site.unquiesce(server)[0] for _ in range(3)] == [202, 202, 202]
-    wait_for("all thaws arrived", lambda: site.told.count("unquiesce") == 3)
+    wait_for("all thaws arrived", lambda: site.told.count("unquiesce") == 3, TOLD_SECONDS)
 
 
 def test_a_lock_that_was_there_before_stays(site: Site) -> None:
@@ -107,7 +101,7 @@ def test_an_unquiesce_in_the_middle_of_a_freeze_wins(site: Site) -> None:
     site.driver("quiesce", lambda *_: site.unquiesce(server))
     status, words = site.quiesce(server)
     assert (status, "a thaw was sent" in words) == (409, True)
-    wait_for("both thaws arrived", lambda: site.told == ["unquiesce", "unquiesce"])
+    wait_for("both thaws arrived", lambda: site.told == ["unquiesce", "unquiesce"], TOLD_SECONDS)
     assert not site.admin_api.get_server(server)["locked"]
 
 
@@ -179,7 +173,7 @@ def test_a_guest_that_somebody_else_froze_is_not_thawed(site: Site) -> None:
     site.driver("quiesce", frozen)
     site.quiesce(server)
     site.unquiesce(server)
-    wait_for("the thaw that was asked for arrived", lambda: site.told)
+    wait_for("the thaw that was asked for arrived", lambda: site.told, TOLD_SECONDS)
     assert site.told == ["unquiesce"]
 
 
@@ -190,7 +184,7 @@ def test_a_silent_guest_agent_is_sent_a_thaw(site: Site) -> None:
     server = site.server()
     site.driver("quiesce", silent)
     assert "A thaw was sent" in site.quiesce(server)[1]
-    wait_for("the thaw arrived", lambda: site.told == ["unquiesce"])
+    wait_for("the thaw arrived", lambda: site.told == ["unquiesce"], TOLD_SECONDS)
 
 
 def test_a_host_that_does_not_answer_is_unavailable_and_is_sent_a_thaw(site: Site) -> None:
@@ -200,7 +194,7 @@ def test_a_host_that_does_not_answer_is_unavailable_and_is_sent_a_thaw(site: Sit
     ):
         status, words = site.quiesce(server)
     assert (status, "a thaw was sent" in words) == (503, True)
-    wait_for("the thaw arrived", lambda: site.told == ["unquiesce"])
+    wait_for("the thaw arrived", lambda: site.told == ["unquiesce"], TOLD_SECONDS)
     assert not site.admin_api.get_server(server)["locked"]
 
 
@@ -261,7 +255,11 @@ def test_a_lock_that_outlived_its_window_is_in_nobodys_way(site: Site) -> None:
     site.quiesce(server)
     outlived(site, server)
     assert site.ask(server, {"pause": None}, who=site.api) == (202, "")
-    wait_for("it is paused", lambda: site.admin_api.get_server(server)["status"] == "PAUSED")
+    wait_for(
+        "it is paused",
+        lambda: site.admin_api.get_server(server)["status"] == "PAUSED",
+        TOLD_SECONDS,
+    )
     assert not site.admin_api.get_server(server)["locked"]
 
 
@@ -334,4 +332,8 @@ def test_everything_else_passes_as_before(site: Site) -> None:
     server = site.server()
     assert site.ask(server, {"pause": None}) == (202, "")
     assert site.ask(server, {"nonsense": None})[0] == 400
-    wait_for("it is paused", lambda: site.admin_api.get_server(server)["status"] == "PAUSED")
+    wait_for(
+        "it is paused",
+        lambda: site.admin_api.get_server(server)["status"] == "PAUSED",
+        TOLD_SECONDS,
+    )

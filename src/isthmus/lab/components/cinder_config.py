@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from isthmus.identity import config
 from isthmus.lab.components import service_config
 from isthmus.lab.components.ceph_config import CLIENT, CLUSTER, POOL
-from isthmus.lab.environment import SiteSpec
 
 BACKEND = "rbd"
 
@@ -20,20 +19,10 @@ PRIVSEP = ("cinder_sys_admin", "privsep_osbrick")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Volumes:
+class Volumes(service_config.Service):
     """What the processes of a site's Cinder are told."""
 
-    site: SiteSpec
     database: str
-    transport: str
-    password: str
-    memcached: str
-    directory: str
-    path: str
-    paste: str
-    log_file: str
-    privsep_helper: str
-    secret_uuid: str
     # The remote store up to the project's id, or None if no site has one.
     store: str | None
     nova_password: str
@@ -41,7 +30,6 @@ class Volumes:
 
 def conf(told: Volumes) -> str:
     """cinder.conf."""
-    site = told.site
     return config.ini(
         {
             "DEFAULT": {**_default(told), **(_backup(told.store) if told.store else {})},
@@ -60,19 +48,12 @@ def conf(told: Volumes) -> str:
                 "backend_availability_zone": "nova",
             },
             "database": {"connection": told.database, "max_pool_size": 5, "max_overflow": 10},
-            "oslo_concurrency": {"lock_path": f"{told.directory}/lock"},
             "coordination": {"backend_url": f"file://{told.directory}/coordination"},
-            "oslo_messaging_notifications": {"driver": "noop"},
-            "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
-            "keystone_authtoken": service_config.checks_tokens(
-                site, "cinder", told.password, told.memcached
-            ),
-            "service_user": service_config.vouches(site, "cinder", told.password),
             "nova": {
-                **service_config.account(site, "nova", told.nova_password),
+                **service_config.account(told.site, "nova", told.nova_password),
                 "interface": "internal",
             },
-            **service_config.helpers(told.privsep_helper, told.path, PRIVSEP),
+            **told.sections("cinder", PRIVSEP),
         }
     )
 

@@ -6,16 +6,11 @@ from pathlib import Path
 
 from isthmus.identity import config
 from isthmus.lab import errors, inside
-from isthmus.lab.components import local_db, memcached
+from isthmus.lab.components import local_db, memcached, service_config
 from isthmus.lab.components.base import Component, Context, script
-from isthmus.lab.components.keystone import gunicorn
 
 HOST = 3
 NAME = "glance"
-
-# The middleware's own cache comes on top of Keystone's; ten seconds keep a revocation's bound short and save nine checks in ten
-# for a client that asks once a second.
-TOKEN_CACHE_SECONDS = 10
 
 
 class Glance(Component):
@@ -27,12 +22,13 @@ class Glance(Component):
             (context.directory / folder).mkdir(parents=True, exist_ok=True)
         context.write("glance-api.conf", _configuration(context))
         shutil.copy(_paste(), context.directory / "glance-api-paste.ini")
-        server = gunicorn(
+        server = service_config.gunicorn(
             "glance.wsgi.api:application",
             address=context.site.address(HOST),
             port=config.IMAGE_PORT,
-            workers=1,
             threads=4,
+            preload=True,
+            timeout=120,
         )
         context.write("gunicorn.conf.py", server)
         daemon = context.spawn(
@@ -62,9 +58,8 @@ def _paste() -> Path:
 
 
 def _configuration(context: Context) -> str:
-    site, folder = context.site, context.directory
-    password = context.template.secret("glance-database")
-    database = f"mysql+pymysql://glance:{password}@{local_db.address(site)}/glance"
+    site, folder, secret = context.site, context.directory, context.template.secret
+    url = service_config.database(NAME, secret("glance-database"), local_db.address(site))
     return config.ini(
         {
             "DEFAULT": {
@@ -73,7 +68,7 @@ def _configuration(context: Context) -> str:
                 "enabled_backends": "files:file",
                 "worker_self_reference_url": f"http://{site.address(HOST)}:{config.IMAGE_PORT}",
             },
-            "database": {"connection": f"{database}?charset=utf8mb4", "max_pool_size": 4},
+            "database": {"connection": url, "max_pool_size": 4},
             "glance_store": {"default_backend": "files"},
             "files": {"filesystem_store_datadir": str(folder / "images")},
             "os_glance_staging_store": {"filesystem_store_datadir": str(folder / "staging")},
@@ -82,23 +77,9 @@ def _configuration(context: Context) -> str:
                 "flavor": "keystone",
                 "config_file": str(folder / "glance-api-paste.ini"),
             },
-            "keystone_authtoken": {
-                "www_authenticate_uri": f"http://{site.management}:{config.IDENTITY_PORT}/v3",
-                "auth_url": f"http://{site.front}:{config.IDENTITY_PORT}/v3",
-                "auth_type": "password",
-                "username": "glance",
-                "password": context.template.secret("glance"),
-                "project_name": "service",
-                "user_domain_id": "default",
-                "project_domain_id": "default",
-                # Without the region the middleware may take another site's Keystone from the catalog.
-                "region_name": site.name,
-                "interface": "internal",
-                "memcached_servers": memcached.endpoint(context),
-                "token_cache_time": TOKEN_CACHE_SECONDS,
-                "http_connect_timeout": 5,
-                "service_token_roles_required": "true",
-            },
+            "keystone_authtoken": service_config.checks_tokens(
+                site, NAME, secret(NAME), memcached.endpoint(context)
+            ),
             "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
         }
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from isthmus.identity import config
 from isthmus.lab import errors, inside
-from isthmus.lab.components import memcached
+from isthmus.lab.components import memcached, service_config
 from isthmus.lab.components.base import Component, Context, script
 
 HOST = 2
@@ -21,29 +21,17 @@ def queue(context: Context) -> Path:
     return context.directory / "queue.sqlite"
 
 
-def gunicorn(
-    application: str, *, address: str, port: int, workers: int, threads: int, preload: bool = True
-) -> str:
-    """gunicorn.conf.py: with `preload`, loads the application once and forks, which halves the CPU of a start.
-
-    The file is found in the working directory and names the application, because Keystone would take
-    gunicorn's command line for its own.
-    """
-    return "\n".join(
-        [
-            f"wsgi_app = '{application}'",
-            f"bind = ['{address}:{port}']",
-            f"workers = {workers}",
-            f"threads = {threads}",
-            "worker_class = 'gthread'",
-            f"preload_app = {preload}",
-            "timeout = 120",
-            "graceful_timeout = 5",
-            # HAProxy opens a connection per request; an idle one kept open here would only race with its end.
-            "keepalive = 0",
-            "control_socket_disable = True",
-            "",
-        ]
+def gunicorn(application: str, *, address: str, port: int) -> str:
+    """gunicorn.conf.py of a Keystone: ours, and the stock ones that it is compared with."""
+    return service_config.gunicorn(
+        application,
+        address=address,
+        port=port,
+        workers=WORKERS,
+        threads=THREADS,
+        # Loads the application once and forks, which halves the CPU of a start.
+        preload=True,
+        timeout=120,
     )
 
 
@@ -63,13 +51,10 @@ class Keystone(Component):
             log_file=str(context.home.log(f"{context.unit}-service")),
         )
         context.write("keystone.conf", text)
-        address = context.site.address(HOST)
         server = gunicorn(
             "isthmus.plugins.keystone.wsgi:application",
-            address=address,
+            address=context.site.address(HOST),
             port=config.IDENTITY_PORT,
-            workers=WORKERS,
-            threads=THREADS,
         )
         context.write("gunicorn.conf.py", server)
         daemon = context.spawn(

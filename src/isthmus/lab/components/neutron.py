@@ -11,14 +11,12 @@ from pathlib import Path
 from isthmus.identity import config
 from isthmus.lab import calling, errors, inside
 from isthmus.lab.calling import Call, Client
-from isthmus.lab.components import local_db, memcached, neutron_config, rabbitmq
+from isthmus.lab.components import local_db, memcached, neutron_config, rabbitmq, service_config
 from isthmus.lab.components.base import LONG_START_DEADLINE, Component, Context, script
-from isthmus.lab.components.keystone import gunicorn
 
 HOST = 5
 NAME = "neutron"
 RPC = "neutron-rpc"
-PERIODIC = "neutron-periodic"
 
 # Where the agents' calls arrive.
 _QUEUE = "q-plugin"
@@ -32,14 +30,12 @@ class Neutron(Component):
 
     def start(self, context: Context) -> None:
         conf = configure(context)
-        server = gunicorn(
+        server = service_config.gunicorn(
             "neutron.wsgi.api:application",
             address=context.site.address(HOST),
             port=config.NETWORK_PORT,
-            workers=1,
             threads=8,
-            # Neutron opens connections and starts threads while it loads; a fork would share the ones and lose the others.
-            preload=False,
+            timeout=120,
         )
         context.write("gunicorn.conf.py", server)
         daemon = context.spawn(

@@ -90,23 +90,7 @@ def server(
         # The engine of the site listens to what has changed.
         "oslo_messaging_notifications": {"driver": "messagingv2", "topics": "notifications"},
         "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
-        "keystone_authtoken": {
-            "www_authenticate_uri": f"http://{site.management}:{config.IDENTITY_PORT}/v3",
-            "auth_url": f"http://{site.front}:{config.IDENTITY_PORT}/v3",
-            "auth_type": "password",
-            "username": "neutron",
-            "password": password,
-            "project_name": "service",
-            "user_domain_id": "default",
-            "project_domain_id": "default",
-            # Without the region the middleware may take another site's Keystone from the catalog.
-            "region_name": site.name,
-            "interface": "internal",
-            "memcached_servers": memcached,
-            "token_cache_time": 10,
-            "http_connect_timeout": 5,
-            "service_token_roles_required": "true",
-        },
+        "keystone_authtoken": service_config.checks_tokens(site, "neutron", password, memcached),
         "quotas": dict.fromkeys(("quota_network", "quota_subnet", "quota_port"), -1),
         "ml2": {
             "type_drivers": "vxlan,flat",
@@ -143,7 +127,6 @@ def agent(
     dhcp: bool = False,
 ) -> str:
     """The configuration of one host's Open vSwitch agent, to be written at `path`; with `dhcp` it gives its ports their leases."""
-    helper = f"{privsep_helper} --config-file {path}"
     switch: dict[str, str | int] = {
         "local_ip": host.address,
         "datapath_type": "netdev",
@@ -181,8 +164,4 @@ def agent(
             "agent": {**sections["agent"], "extensions": "dhcp"},
             "dhcp": {"enable_ipv6": "false"},
         }
-    return config.ini({**sections, **_privsep(helper)})
-
-
-def _privsep(helper: str) -> Mapping[str, Mapping[str, str | int]]:
-    return {section: {"helper_command": helper} for section in PRIVSEP}
+    return config.ini({**sections, **service_config.helpers(privsep_helper, path, PRIVSEP)})

@@ -9,7 +9,6 @@ from isthmus.identity import config
 from isthmus.lab.components import service_config
 from isthmus.lab.components.ceph_config import CLIENT
 from isthmus.lab.components.service_config import Section
-from isthmus.lab.environment import SiteSpec
 
 PRIVSEP = (
     "privsep",
@@ -23,24 +22,14 @@ _FILTER = "isthmus_quiesce"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute:
+class Compute(service_config.Service):
     """What a process of a site's Nova is told."""
 
-    site: SiteSpec
     host: str
     address: str
     # None on a compute host, which must not have them: it would look into all cells and fail.
     database: str | None
     api_database: str | None
-    transport: str
-    password: str
-    memcached: str
-    directory: str
-    path: str
-    paste: str
-    log_file: str
-    privsep_helper: str
-    secret_uuid: str
 
 
 def conf(told: Compute) -> str:
@@ -75,14 +64,7 @@ def conf(told: Compute) -> str:
                 "rbd_secret_uuid": told.secret_uuid,
             },
             "os_vif_ovs": {"ovsdb_connection": "unix:/run/openvswitch/db.sock"},
-            "oslo_concurrency": {"lock_path": f"{told.directory}/lock"},
-            "oslo_messaging_notifications": {"driver": "noop"},
-            "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
-            "keystone_authtoken": service_config.checks_tokens(
-                site, "nova", told.password, told.memcached
-            ),
-            "service_user": service_config.vouches(site, "nova", told.password),
-            **service_config.helpers(told.privsep_helper, told.path, PRIVSEP),
+            **told.sections("nova", PRIVSEP),
         }
     )
 

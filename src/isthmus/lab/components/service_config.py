@@ -1,5 +1,7 @@
 """What the services of a site say alike in their configuration: who they are, to whom they speak. Pure: values in, text out."""
 
+from dataclasses import dataclass
+
 from isthmus.identity import config
 from isthmus.lab.environment import SiteSpec
 
@@ -7,10 +9,41 @@ PLACEMENT_PORT = 8778
 COMPUTE_PORT = 8774
 VOLUME_PORT = 8776
 
-# The middleware's own cache; short, because it keeps what was revoked alive.
+# Of the site's namespace: its front and its management address.
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - no address of the machine is among them
+
+# The middleware's own cache comes on top of Keystone's, and keeps what was revoked alive; ten seconds keep a revocation's bound
+# short and save nine checks in ten for a client that asks once a second.
 _TOKEN_CACHE_SECONDS = 10
 
 Section = dict[str, str | int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What a process of Cinder and one of Nova are told alike."""
+
+    site: SiteSpec
+    transport: str
+    password: str
+    memcached: str
+    directory: str
+    path: str
+    paste: str
+    log_file: str
+    privsep_helper: str
+    secret_uuid: str
+
+    def sections(self, user: str, privileged: tuple[str, ...]) -> dict[str, Section]:
+        """What such a process says alike; `privileged` are the sections of its helpers."""
+        return {
+            "oslo_concurrency": {"lock_path": f"{self.directory}/lock"},
+            "oslo_messaging_notifications": {"driver": "noop"},
+            "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
+            "keystone_authtoken": checks_tokens(self.site, user, self.password, self.memcached),
+            "service_user": vouches(self.site, user, self.password),
+            **helpers(self.privsep_helper, self.path, privileged),
+        }
 
 
 def account(site: SiteSpec, user: str, password: str) -> Section:
@@ -57,25 +90,37 @@ def helpers(command: str, path: str, sections: tuple[str, ...]) -> dict[str, Sec
     return {name: {"helper_command": f"{command} --config-file {path}"} for name in sections}
 
 
-def gunicorn(application: str, *, port: int, threads: int, argv: tuple[str, ...] = ()) -> str:
-    """gunicorn.conf.py of an API that answers at all addresses of its site: the front and the management address.
+def gunicorn(
+    application: str,
+    *,
+    port: int,
+    threads: int,
+    address: str = ALL_ADDRESSES,
+    workers: int = 1,
+    preload: bool = False,
+    timeout: int = 180,
+    argv: tuple[str, ...] = (),
+) -> str:
+    """gunicorn.conf.py of an API.
 
-    The services connect and start threads while they load, so nothing is loaded before the fork. `argv` stands in the place
-    of gunicorn's own words, which a service would take for its own.
+    The file is found in the working directory and names the application, because a service would take gunicorn's command line
+    for its own. `argv` is the one that the service shall find in its place. With `preload` the application is loaded once,
+    before the fork; not for services that connect and start threads while they load, because a fork would share the
+    connections and lose the threads. `timeout` is how many seconds a worker may be silent.
     """
     return "\n".join(
         [
             "import sys",
             f"sys.argv[1:] = {list(argv)!r}",
             f"wsgi_app = '{application}'",
-            f"bind = ['0.0.0.0:{port}']",
-            "workers = 1",
+            f"bind = ['{address}:{port}']",
+            f"workers = {workers}",
             f"threads = {threads}",
             "worker_class = 'gthread'",
-            "preload_app = False",
-            "timeout = 180",
+            f"preload_app = {preload}",
+            f"timeout = {timeout}",
             "graceful_timeout = 5",
-            # An idle connection that is kept open would only race with its end.
+            # HAProxy opens a connection per request; an idle one kept open here would only race with its end.
             "keepalive = 0",
             "control_socket_disable = True",
             "",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from isthmus import errors
@@ -62,9 +62,6 @@ class Bringing:
         wanted = run.arguments["server"]
         servers = self.manifest(run).definitions.servers
         return next(each for each in servers if each.id == wanted)
-
-    def volume_names(self, run: Run) -> Callable[[str], str]:
-        return lambda volume_id: run.name(f"volume-{volume_id}")
 
 
 class Import(Bringing):

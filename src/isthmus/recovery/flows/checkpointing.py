@@ -62,6 +62,15 @@ class Step:
         cinder = self.means.cinder(group.project_id)
         return self.means.snapshots(policy, cinder, volumes, round_id(run.operation.id), group.id)
 
+    def discard(self, run: Run) -> None:
+        """Remove the round's snapshots."""
+        driver = self.driver(run, self.definitions(run))
+        try:
+            run.guard()
+            driver.discard()
+        finally:
+            driver.close()
+
     def definitions(self, run: Run) -> Definitions:
         return documents.read(Definitions, run.result("define")["definitions"])
 
@@ -313,12 +322,7 @@ class Tidy(Step):
     """Remove the round's snapshots: the backups have the data now."""
 
     def act(self, run: Run) -> Result:
-        driver = self.driver(run, self.definitions(run))
-        try:
-            run.guard()
-            driver.discard()
-        finally:
-            driver.close()
+        self.discard(run)
         return {}
 
 

@@ -20,14 +20,8 @@ class RoundRemover(Step):
     """Takes the snapshots of a round away that was void, or whose checkpoint did not come to be."""
 
     def remove(self, thing: Thing, run: Run) -> None:
-        if not run.result("define"):
-            return
-        driver = self.driver(run, self.definitions(run))
-        try:
-            run.guard()
-            driver.discard()
-        finally:
-            driver.close()
+        if run.result("define"):
+            self.discard(run)
 
 
 class BackupsRemover(Step):

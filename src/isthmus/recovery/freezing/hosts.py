@@ -68,11 +68,7 @@ class HostAgents:
         try:
             return int(answer["exit"]), str(answer.get("output") or "")
         except (KeyError, TypeError, ValueError) as error:
-            raise errors.InputError(
-                "the answer of a host agent has not the promised shape",
-                where=f"host {host}",
-                cause=f"{type(error).__name__}: {error}",
-            ) from error
+            raise _misshapen(host, error) from error
 
     def _order(
         self, host: str, round_id: str, verb: str, entries: Sequence[Entry], timeout_s: float
@@ -91,11 +87,15 @@ class HostAgents:
             told = {str(each["domain"]): _report(each) for each in listed}
             return {each.server_id: told[each.domain] for each in entries}
         except (KeyError, TypeError, ValueError) as error:
-            raise errors.InputError(
-                "the answer of a host agent has not the promised shape",
-                where=f"host {host}",
-                cause=f"{type(error).__name__}: {error}",
-            ) from error
+            raise _misshapen(host, error) from error
+
+
+def _misshapen(host: str, error: Exception) -> errors.InputError:
+    return errors.InputError(
+        "the answer of a host agent has not the promised shape",
+        where=f"host {host}",
+        cause=f"{type(error).__name__}: {error}",
+    )
 
 
 def _path(round_id: str) -> str:
