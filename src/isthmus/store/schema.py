@@ -7,6 +7,7 @@ does it, the others wait. It needs the rights to create and alter tables; the en
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ VERSION_TABLE = "isthmus_version"
 """Not alembic's own name, which TaskFlow has taken in the same schema."""
 
 LOCK_SECONDS = 60
+
+_USER = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 _APPEND_ONLY = frozenset({tables.AuditEntry.__tablename__})
 
@@ -91,3 +94,16 @@ def engine_grants(user: str, host: str = "%") -> tuple[str, ...]:
     }
     rights |= dict.fromkeys((VERSION_TABLE, "alembic_version"), "SELECT")
     return tuple(f"GRANT {what} ON {SCHEMA}.`{table}` {to}" for table, what in rights.items())
+
+
+def grant(database: databases.Database, user: str) -> None:
+    """Give the engine's account its rights. Raises UnavailableError, UsageError for a name that is none."""
+    if not _USER.fullmatch(user):
+        raise errors.UsageError(
+            f"{user!r} is no name of a database account",
+            cause="it should be letters, digits, underscores and hyphens",
+            unchanged="no rights were given",
+        )
+    with databases.worded(database.engine), database.engine.begin() as connection:
+        for statement in engine_grants(user):
+            connection.execute(sa.text(statement))
