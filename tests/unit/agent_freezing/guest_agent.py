@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -26,6 +28,8 @@ class GuestAgent:
         self.deaf = threading.Event()
         """While set, nothing is answered."""
         self.refuse: str | None = None
+        self.longest = 0
+        """Bytes of its longest answer."""
         self.forgetful = False
         """While set, it knows no process, as one that was started anew."""
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -45,7 +49,7 @@ class GuestAgent:
         self._thread.join(5.0)
         self._listener.close()
         for each in self.processes.values():
-            each.kill()
+            os.killpg(each.pid, signal.SIGKILL)
             each.communicate()
 
     def _serve(self) -> None:
@@ -71,6 +75,7 @@ class GuestAgent:
                 if self.deaf.is_set():
                     continue
                 answer = self._obey(json.loads(line.lstrip(b"\xff")))
+                self.longest = max(self.longest, len(answer))
                 link.sendall(answer + b"\n")
 
     def _obey(self, words: dict[str, Any]) -> bytes:
@@ -101,7 +106,13 @@ class GuestAgent:
             argv = [given["path"], *given["arg"]]
             pipe = subprocess.PIPE
             try:
-                child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+                child = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=pipe,
+                    stderr=pipe,
+                    start_new_session=True,
+                )
             except OSError as error:
                 return _refusal(f"Failed to execute child process ({error.strerror})")
             self.processes[child.pid] = child

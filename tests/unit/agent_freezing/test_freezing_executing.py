@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +41,8 @@ def ran(guests: list[GuestAgent]) -> bool:
     [
         ("echo done; echo but >&2", 0, "done\nbut\n"),
         ("exit 3", 3, ""),
-        ("kill -9 $$", 137, ""),
+        ("kill -9 $$", 137, "Killed\n"),
+        ("exec 3>&2; echo three >&3; (: >&4) 2>/dev/null && echo four; exit 1", 1, "three\n"),
         ("printf '\\377'", 0, "\ufffd"),
     ],
 )
@@ -52,9 +54,11 @@ def test_a_command_ends_with_its_code_and_its_words(
 
 
 def test_of_many_words_the_last_are_told(agent: Agent, guests: list[GuestAgent]) -> None:
-    answer = sh(agent, "seq 1 5000; echo failed >&2; exit 1").json()
+    """And no more than these leave the guest: libvirt loses a guest agent that says too much."""
+    answer = sh(agent, "seq 1 5000; echo failed >&2; seq 1 3; exit 1").json()
     assert len(answer["output"]) == executing.OUTPUT_BYTES
-    assert answer["output"].endswith("5000\nfailed\n")
+    assert answer["output"].endswith("5000\nfailed\n1\n2\n3\n")
+    assert guests[0].longest < 2 * executing.OUTPUT_BYTES
 
 
 def test_words_reach_the_command_as_they_are(agent: Agent, guests: list[GuestAgent]) -> None:
@@ -97,8 +101,18 @@ def test_orders_that_cannot_be_carried_out_are_bad_requests(
     assert (status, words in told, ran(guests)) == (400, True, False)
 
 
-def test_a_program_that_is_not_there_is_quoted(agent: Agent, guests: list[GuestAgent]) -> None:
-    status, words = refusal(run(agent, "/no/such/program"))
+def test_a_program_that_is_not_there_ends_as_in_a_shell(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    answer = run(agent, "/no/such/program").json()
+    assert (answer["exit"], "/no/such/program: not found" in answer["output"]) == (127, True)
+
+
+def test_a_guest_without_a_shell_is_quoted(
+    agent: Agent, guests: list[GuestAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executing, "SHELL", ("/no/such/shell",))
+    status, words = refusal(run(agent, "/bin/true"))
     assert (status, "No such file" in words) == (400, True)
 
 
@@ -165,13 +179,16 @@ def in_the_background(agent: Agent, script: str) -> tuple[threading.Thread, list
 
 
 def test_a_guest_that_is_frozen_under_a_command_tells_its_end_after_the_thaw(
-    agent: Agent, guests: list[GuestAgent]
+    agent: Agent, guests: list[GuestAgent], tmp_path: Path
 ) -> None:
-    thread, found = in_the_background(agent, "sleep 0.3; exit 5")
+    go = tmp_path / "go"
+    script = f"until [ -e {go} ]; do sleep 0.02; done; exit 5"
+    thread, found = in_the_background(agent, script)
     wait_for("it runs", lambda: guests[0].processes, STARTED_SECONDS)
     agent.arm("r1", ONE)
     agent.results("/freezes/r1/freeze")
     [process] = guests[0].processes.values()
+    go.touch()
     wait_for("it has ended", lambda: process.poll() is not None, STARTED_SECONDS)
     assert not found
     agent.results("/freezes/r1/thaw")

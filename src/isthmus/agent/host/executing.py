@@ -32,6 +32,16 @@ MOST_WORDS, MOST_BYTES = 64, 16384
 OUTPUT_BYTES = 4096
 """How much of the end of what a command wrote is handed on."""
 
+SHELL = ("/bin/sh", "-c", """\
+{ code=$( { { "$@" 3>&- 4>&-; echo $? >&3; } 2>&1 | tail -c BYTES >&4 3>&-; } 3>&1 ); } 4>&1
+exit "$code"
+""".replace("BYTES", str(OUTPUT_BYTES)), "sh")  # fmt: skip
+"""What runs a command in the guest: it lets the end of the output through and passes on the exit code.
+
+The guest agent would keep up to 16 MiB, and libvirt (9.0) gives a guest agent up for good that answers
+with more than 10 MiB: the guest could not be frozen any more, because a hook was talkative.
+"""
+
 AT_ONCE = 8
 """Commands at once. Each keeps one of the threads that freezes and thaws are ordered by, too."""
 
@@ -46,7 +56,7 @@ that it does not obey while its guest is frozen."""
 
 
 class Order(pydantic.BaseModel):
-    """What to run: `command` is the absolute path and the arguments, without a shell."""
+    """What to run: `command` is the absolute path and the arguments; no shell reads them."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -56,8 +66,8 @@ class Order(pydantic.BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How a command ended. `exit`: its exit code, or 128 and the signal that ended it. `output`: the
-    end of what it wrote, standard output before standard error."""
+    """How a command ended. `exit`: as shells have it (127: there is no such program; above 128: a
+    signal ended it). `output`: the end of what it wrote, to standard output and standard error."""
 
     exit: int
     output: str
@@ -105,7 +115,7 @@ class Commands:
 
     def _start(self, domain: str, command: Sequence[str]) -> int:
         """The id of the process in the guest."""
-        words = {"path": command[0], "arg": list(command[1:]), "capture-output": True}
+        words = {"path": SHELL[0], "arg": [*SHELL[1:], *command], "capture-output": True}
         try:
             answer = self._guests.ask(domain, guests.EXEC, ASK_SECONDS, words)
             return int(answer["pid"])
