@@ -1,6 +1,6 @@
 """Protect: the recipe of a checkpoint.
 
-What its steps do stands in `checkpointing`; what they leave behind when they fail, in `protect_undo`.
+What its steps do stands in `checkpointing` and `rounds`; what they leave behind when they fail, in `protect_undo`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import datetime
 from typing import Any
 
 from isthmus.operations.values import Operation, Plan, PlannedStep
-from isthmus.recovery.flows import checkpointing, prechecks
+from isthmus.recovery.flows import checkpointing, prechecks, rounds
 from isthmus.recovery.flows.means import Means
 
 
@@ -61,7 +61,7 @@ def actions(means: Means) -> dict[str, Any]:
     """By name."""
     steps: dict[str, type[checkpointing.Step]] = {
         "define": checkpointing.Define,
-        "freeze": checkpointing.Freeze,
+        "freeze": rounds.Freeze,
         "adopt": checkpointing.Adopt,
         "back-up": checkpointing.BackUp,
         "publish": checkpointing.Publish,
