@@ -19,16 +19,18 @@ from isthmus.operations.kinds import Kind
 from isthmus.operations.leases import FencedError
 from isthmus.operations.recipes import Recipes, Run
 from isthmus.operations.runner import Runner
-from isthmus.operations.values import Operation, Outcome, Plan, PlannedStep
+from isthmus.operations.values import Level, Operation, Outcome, Plan, PlannedStep
 from isthmus.operations.values import Phase as OperationPhase
 from isthmus.recovery import checkpoints, documents
 from isthmus.recovery.checkpoints import Phase
 from isthmus.recovery.consistency import Consistency
 from isthmus.recovery.declarations import Hook, OnError
-from isthmus.recovery.flows import checkpointing, protect_undo, rounds
+from isthmus.recovery.findings import Finding
+from isthmus.recovery.flows import checkpointing, protect, protect_undo, rounds
 from isthmus.recovery.flows.service import Schedule
 from isthmus.recovery.freezing.ledger import Entry, Whereabouts
 from isthmus.recovery.freezing.machine import Guest, Report
+from isthmus.recovery.snapshots import rbd
 from isthmus.store import databases
 
 QUIET = "hook /bin/quiet before the freeze (database): done"
@@ -87,6 +89,12 @@ class Driver:
         self.during: Callable[[], None] = lambda: None
         self.preparing: Callable[[], None] = lambda: None
         self.taken = self.discarded = 0
+        self.interval_s: float | None = 0.05
+
+    def findings(self) -> Sequence[Finding]:
+        self.preparing()
+        slow = rbd.proposals(self.interval_s, "paris", "cinder")
+        return (slow,) if slow else ()
 
     def prepare(self) -> None:
         self.preparing()
@@ -354,6 +362,40 @@ def test_a_hook_after_the_thaw_that_must_not_fail_degrades_the_checkpoint(
     sound = a_checkpoint(a_group(), phase=Phase.CREATING)
     outcome = checkpoints.available(sound, Consistency.APP_ORDERED, trouble).outcome
     assert outcome == ("degraded" if degraded else "complete")
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "found"),
+    [
+        (0.05, []),
+        (1.0, [(Level.WARN, "ceph config set mon paxos_propose_interval 0.05")]),
+        (None, [(Level.INFO, "ceph config get mon paxos_propose_interval")]),
+    ],
+)
+def test_the_precheck_says_how_long_the_storage_holds_the_guests(
+    paris: Paris, interval_s: float | None, found: list[tuple[Level, str]]
+) -> None:
+    paris.driver.interval_s = interval_s
+    plan = protect.Recipe(paris.means).plan(paris.request())
+    told = [(each.level, each.remedy) for each in plan.findings]
+    assert [level for level, _ in told] == [level for level, _ in found]
+    assert all(words in remedy for (_, remedy), (_, words) in zip(told, found, strict=True))
+
+
+def test_a_checkpoint_whose_storage_cannot_be_reached_is_refused_before_it_begins(
+    paris: Paris,
+) -> None:
+    def refuse() -> None:
+        raise errors.UnavailableError("cannot reach the Ceph cluster", cause="timed out")
+
+    paris.driver.preparing = refuse
+    paris.recipes = dataclasses.replace(
+        paris.recipes, kinds={Kind.PROTECT: protect.Recipe(paris.means)}
+    )
+    operation = paris.go(paris.request())
+    ended(operation, Outcome.REFUSED)
+    assert "no snapshot could be taken" in (operation.reason or "")
+    assert paris.hosts.asked == []
 
 
 def test_the_schedule_asks_for_checkpoints_when_they_are_due_and_never_for_two(

@@ -9,8 +9,10 @@ import datetime
 from typing import Any
 
 from isthmus.operations.values import Operation, Plan, PlannedStep
+from isthmus.recovery.declarations import Group, Policy
 from isthmus.recovery.flows import checkpointing, prechecks, rounds
 from isthmus.recovery.flows.means import Means
+from isthmus.recovery.snapshots import Driver
 
 
 class Recipe:
@@ -26,6 +28,7 @@ class Recipe:
         findings = [
             *prechecks.owner(means.site, group, means.epochs.latest(group.id)),
             *prechecks.others(operation, means.operations(group.id)),
+            *prechecks.storage(lambda: self._driver(operation, group, policy)),
         ]
         steps = [("define", "read the definitions of the servers", 3),
                  ("freeze", "freeze in order, snapshot, thaw in reverse", 1),
@@ -55,6 +58,12 @@ class Recipe:
                 "Freeze deadline": f"{policy.freeze_deadline_s:g} s",
             },
         )
+
+    def _driver(self, operation: Operation, group: Group, policy: Policy) -> Driver:
+        """The driver of the round, of whose volumes nothing is known yet."""
+        cinder = self._means.cinder(group.project_id)
+        round_id = checkpointing.round_id(operation.id)
+        return self._means.snapshots(policy, cinder, (), round_id, group.id)
 
 
 def actions(means: Means) -> dict[str, Any]:
