@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import requests
 from guest_agent import GuestAgent
-from orders_agent import ONE, STARTED_SECONDS, Agent, wait_for
+from orders_agent import ONE, SECRET, STARTED_SECONDS, Agent, wait_for
 
+from isthmus import errors
 from isthmus.agent.host import executing
+from isthmus.engine import calling
+from isthmus.recovery.freezing.hosts import HostAgents
 
 Refused = tuple[int, str]
 
@@ -238,3 +241,17 @@ def test_only_signed_orders_for_names_that_are_no_paths_are_heard(
     assert run(agent, "/bin/true", domain="-x").status_code == 422
     assert run(agent, "/bin/true", domain="..%2Fx").status_code in (404, 422)
     assert not ran(guests)
+
+
+def test_an_engine_runs_a_hook_and_reads_its_refusals(
+    agent: Agent, guests: list[GuestAgent]
+) -> None:
+    calls = calling.host_agents({"compute1": agent.url}, SECRET, "paris")
+    hosts = HostAgents(calls)
+    command = ["/bin/sh", "-c", "echo words; exit 3"]
+    assert hosts.execute("compute1", ONE, command, 5.0) == (3, "words\n")
+    agent.arm("r1", ONE)
+    with pytest.raises(errors.UnavailableError, match="armed for round r1"):
+        hosts.execute("compute1", ONE, command, 5.0)
+    with pytest.raises(errors.UnavailableError, match="1 to 600 s"):
+        hosts.execute("compute1", ONE, command, 0.1)
