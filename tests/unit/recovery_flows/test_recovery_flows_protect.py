@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
 import pytest
 from flows_cloud import Cloud, means_of
@@ -322,6 +322,49 @@ def test_the_round_of_a_cancelled_operation_that_was_cut_off_is_ended_when_it_is
     assert operation.phase is OperationPhase.FINISHED, operation.troubles
     assert not paris.hosts.frozen
     assert paris.hosts.ran("/bin/quiet", "/bin/loud") == [1, 1]
+
+
+class Cutting(list[str]):
+    """What was asked; cuts the engine off when it has grown to a length."""
+
+    def __init__(self, length: int, cut: Callable[[], None]) -> None:
+        super().__init__()
+        self._length, self._cut = length, cut
+
+    def append(self, item: str) -> None:
+        super().append(item)
+        if len(self) == self._length:
+            self._cut()
+
+    def extend(self, items: Iterable[str]) -> None:
+        for item in items:
+            self.append(item)
+
+    def __iadd__(self, items: Iterable[str]) -> Self:  # type: ignore[override]
+        self.extend(items)
+        return self
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_wherever_an_engine_is_killed_guests_are_let_go_and_hooks_after_the_thaw_are_run(
+    paris: Paris, cancelled: bool
+) -> None:
+    """At each of the things that are asked of hosts and guests in a round."""
+    paris.hooks(before=["/bin/quiet", "/bin/flush"], after=["/bin/loud", "/bin/wide"])
+    for length in range(1, 11):
+        paris.hosts.asked = Cutting(length, paris.rob)
+        operation = paris.request()
+        paris.cut_off(operation)
+        if cancelled:
+            paris.desk.cancel(asker(), operation.id)
+        operation = paris.go(operation)
+        assert operation.phase is OperationPhase.FINISHED, operation.troubles
+        assert not paris.hosts.frozen
+        assert all(1 <= n <= 2 for n in paris.hosts.ran("/bin/loud", "/bin/wide")), length
+        assert paris.hosts.ran("/bin/quiet") == [2 if length == 1 and not cancelled else 1]
+        last = max(n for n, each in enumerate(paris.hosts.asked) if each.startswith("run"))
+        assert not any(each.startswith("freeze") for each in paris.hosts.asked[last:])
 
 
 def test_a_round_whose_hooks_were_ended_before_it_began_is_given_up(paris: Paris) -> None:
