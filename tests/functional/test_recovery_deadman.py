@@ -6,10 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench import deadman
-from bench.deadman import ALLOWED_S, Host, Machine, wait_for
+from bench.deadman import ALLOWED_S, Host, LateError, Machine, wait_for
 
 from isthmus.agent.host.freezing import entries, ledger
 from isthmus.lab.guest_image import volumes
@@ -145,6 +146,31 @@ def test_a_freeze_by_somebody_else_in_an_armed_round_is_ended_as_well(
     deadman.access(host.folder).freeze(NAME, 10.0)
     assert (deadman.thawed(host, entry, 10.0).late or 0.0) <= ALLOWED_S
     writes_again(guest, entry)
+
+
+def test_commands_run_in_a_guest_and_never_in_a_window(host: Host, guest: Machine) -> None:
+    def sh(script: str, timeout_s: float = 30.0) -> dict[str, Any]:
+        body = {"command": ["/bin/sh", "-c", script], "timeout_s": timeout_s}
+        return host.call("POST", f"/guests/{NAME}/exec", body)
+
+    ended = sh("ls -d /data; echo but >&2; exit 3")
+    assert (ended["exit"], ended["output"]) == (3, "/data\nbut\n")
+    assert sh("kill -9 $$")["exit"] == 137
+    with pytest.raises(LateError, match=r"503 .*did not end within 1 s.*process \d+ of the guest"):
+        sh("sleep 20", timeout_s=1.0)
+    body = {"command": ["/no/such/program"], "timeout_s": 5.0}
+    assert host.call("POST", f"/guests/{NAME}/exec", body)["exit"] == 127
+    host.freeze("window", NAME, 20.0)
+    with pytest.raises(LateError, match=r"409 .*armed for round window"):
+        sh("exit 0")
+    host.call("POST", "/freezes/window/thaw")
+    host.call("DELETE", "/freezes/window")
+    # Frozen by somebody else: the guest agent itself refuses.
+    deadman.access(host.folder).freeze(NAME, 10.0)
+    with pytest.raises(LateError, match=r"409 .*it is frozen"):
+        sh("exit 0")
+    deadman.access(host.folder).thaw(NAME)
+    assert sh("exit 0")["exit"] == 0
 
 
 def test_no_record_was_lost_in_all_that(host: Host, guest: Machine) -> None:

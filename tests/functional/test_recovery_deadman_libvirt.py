@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench import deadman
-from bench.deadman import ALLOWED_S, Host, wait_for
+from bench.deadman import ALLOWED_S, Host, LateError, wait_for
 
 from isthmus.agent.host.freezing.entries import Guest
 from isthmus.lab.components import libvirt_config
@@ -162,6 +163,24 @@ def test_a_round_goes_through_libvirt(libvirt: Libvirt, host: Host) -> None:
     assert (thawed["guest"], thawed["was_frozen"]) == ("thawed", True)
     assert "thawed" in libvirt.status()
     host.call("DELETE", "/freezes/calm")
+
+
+def test_commands_go_through_libvirt(libvirt: Libvirt, host: Host) -> None:
+    def sh(script: str) -> dict[str, Any]:
+        body = {"command": ["/bin/sh", "-c", script], "timeout_s": 30.0}
+        return host.call("POST", f"/guests/{NAME}/exec", body)
+
+    # Without the end that the guest cuts off, libvirt would not speak with its agent any more.
+    ended = sh("head -c 9000000 /dev/zero; echo but >&2; exit 3")
+    assert (ended["exit"], ended["output"][-5:]) == (3, "\0but\n")
+    assert libvirt.virsh("domfsfreeze", NAME)[0] == 0
+    with pytest.raises(LateError, match=r"409 .*it is frozen"):
+        sh("exit 0")
+    assert libvirt.virsh("domfsthaw", NAME)[0] == 0
+    body = {"command": ["/no/such/program"], "timeout_s": 5.0}
+    assert host.call("POST", f"/guests/{NAME}/exec", body)["exit"] == 127
+    with pytest.raises(LateError, match=r"404 .*no such guest runs"):
+        host.call("POST", "/guests/instance-00000009/exec", body)
 
 
 def test_at_the_deadline_libvirt_thaws_the_guest(libvirt: Libvirt, host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib
 import os
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "recovery"))
 from loopback_cinder import Model, Refused, serving
 
 from isthmus.lab.components import ceph_cluster, ceph_config, debian_modules
+from isthmus.outcomes import Outcome
 from isthmus.recovery import hashing
 from isthmus.recovery.cinder import Cinder
 from isthmus.recovery.snapshots import naming, rbd
@@ -241,3 +243,45 @@ def test_a_volume_without_an_image_ends_before_anybody_is_frozen(
     with pytest.raises(SnapshotError, match="cannot open the image of volume none"):
         driver.prepare()
     driver.close()
+
+
+def test_a_cluster_that_cannot_be_reached_is_said_before_anything_is_begun(
+    ceph: Ceph, cinder: Cinder
+) -> None:
+    place = dataclasses.replace(ceph.place, conf="/no/such/ceph.conf")
+    driver = rbd.RbdSnapshots(cinder, place, (), round_id="r", group_id="group")
+    with pytest.raises(SnapshotError, match="cannot reach the Ceph cluster"):
+        driver.findings()
+    driver.close()
+
+
+def test_slow_monitors_are_found_as_far_as_the_account_may_ask(ceph: Ceph, cinder: Cinder) -> None:
+    """Last here: it changes what the account may and how often the monitors propose."""
+
+    def levels() -> list[tuple[Outcome, str]]:
+        driver = a_driver(cinder, ceph, "asked")
+        try:
+            return [(each.outcome, each.summary) for each in driver.findings()]
+        finally:
+            driver.close()
+
+    def window() -> float:
+        driver = a_driver(cinder, ceph, f"window-{time.monotonic_ns()}")
+        driver.prepare()
+        began = time.monotonic()
+        driver.take(10.0)
+        taken = time.monotonic() - began
+        driver.discard()
+        driver.close()
+        return taken
+
+    tool, client = ceph.cluster.tool, f"client.{ceph_config.CLIENT}"
+    assert [outcome for outcome, _ in levels()] == [Outcome.INFO]
+    rights = 'profile rbd, allow command "config get"'
+    tool("ceph", "auth", "caps", client, "mon", rights, "osd", "profile rbd", "mgr", "profile rbd")
+    tool("ceph", "config", "set", "mon", rbd.PROPOSALS, "1.0")
+    assert levels() == [(Outcome.WARN, "snapshots hold the guests for up to 1 s")]
+    slow = window()
+    tool("ceph", "config", "set", "mon", rbd.PROPOSALS, "0.05")
+    assert levels() == []
+    print(f"six snapshots: {slow:.2f} s at 1 s, {window():.2f} s at 0.05 s")

@@ -5,7 +5,7 @@ Pure: documents in, values and text out. What is asked of whom stands in `isthmu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from isthmus.cli.site import Lines
@@ -43,7 +43,7 @@ def whole(operation: Document) -> dict[str, Any]:
         "lost_seconds": operation["lost_seconds"],
         "lost_bytes": operation["lost_bytes"],
         "findings": Lines(list(findings), [f"{f['level']} {f['summary']}" for f in findings]),
-        "steps": Lines(list(operation["steps"]), [step_line(each) for each in operation["steps"]]),
+        "steps": Lines(list(operation["steps"]), step_lines(operation["steps"])),
         "troubles": Lines(
             list(operation["troubles"]),
             [f"{each['step']}: {each['what']}" for each in operation["troubles"]],
@@ -58,6 +58,21 @@ def whole(operation: Document) -> dict[str, Any]:
         ),
         "possible": Lines(list(operation["possible"]), [", ".join(operation["possible"])]),
     }
+
+
+def step_lines(steps: Sequence[Document]) -> list[str]:
+    """Each step, and below it what it did."""
+    return [
+        line
+        for step in steps
+        for line in (step_line(step), *(_note(each) for each in step.get("notes") or ()))
+    ]
+
+
+def _note(note: Document) -> str:
+    ended = "failed" if note["error"] else "done"
+    error = f": {note['error']}" if note["error"] else ""
+    return f"  {note['what']} ({note['where']}): {ended} in {note['seconds']:.1f} s{error}"
 
 
 def step_line(step: Document) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from isthmus.operations import documents
 from isthmus.operations.documents import Moment
-from isthmus.operations.recipes import Result, Thing
+from isthmus.operations.recipes import Note, Result, Thing
 from isthmus.store import databases, tables
 from isthmus.store import operations as rows
 
@@ -54,7 +54,7 @@ class Progress:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepRecord:
     """How far one step is. `seconds`: of the last try. `error`: why it failed, in one sentence.
-    `memory`: what it has to know when it is begun again."""
+    `memory`: what it has to know when it is begun again. `notes`: what all its tries did."""
 
     part: Part
     name: str
@@ -67,6 +67,7 @@ class StepRecord:
     error: str | None = None
     progress: Progress | None = None
     memory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     @property
     def seconds(self) -> float | None:

@@ -18,7 +18,7 @@ from isthmus import errors
 from isthmus.operations.holding import Held
 from isthmus.operations.leases import FencedError
 from isthmus.operations.ledger import Ledger, Part, Progress, State, StepRecord
-from isthmus.operations.recipes import Action, Recipes, Result, Run
+from isthmus.operations.recipes import Action, Note, Recipes, Result, Run
 from isthmus.operations.values import Operation, PlannedStep
 from isthmus.store import databases
 
@@ -60,6 +60,7 @@ class Performer:
             attempts=known.attempts if known else 0,
             began_at=known.began_at if known else time.time(),
             memory=known.memory if known else {},
+            notes=known.notes if known else (),
         )
         if step.name in self.operation.skipped:
             self._ended(record, State.SKIPPED)
@@ -194,8 +195,15 @@ class _Run:
         self.record = dataclasses.replace(self.record, memory=dict(document))
         self.ledger.put(self.record)
 
-    def remembered(self) -> Mapping[str, Any]:
-        return self.record.memory
+    def remembered(self, step: str | None = None) -> Mapping[str, Any]:
+        if step is None:
+            return self.record.memory
+        known = self.ledger.step(Part.RUN, step)
+        return known.memory if known else {}
+
+    def note(self, note: Note) -> None:
+        self.record = dataclasses.replace(self.record, notes=(*self.record.notes, note))
+        self.ledger.put(self.record)
 
     @property
     def database(self) -> databases.Database:

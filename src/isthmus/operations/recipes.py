@@ -33,6 +33,24 @@ class Thing:
     state: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something that a step did and people should know of, however the step ends: `what`, `where`, how
+    long it took, and why it failed, if it did. No secret: it is kept and shown."""
+
+    what: str
+    where: str
+    seconds: float
+    error: str | None = None
+
+    @property
+    def line(self) -> str:
+        """In one line."""
+        taken = f"{self.seconds:.1f} s"
+        ended = f"failed after {taken}: {self.error}" if self.error else f"done in {taken}"
+        return f"{self.what} ({self.where}): {ended}"
+
+
 class Run(Protocol):
     """One try of one step: what an action may ask of whoever runs it."""
 
@@ -75,8 +93,12 @@ class Run(Protocol):
         """Keep a document with the step, on disk when this returns: for what must be known when the
         step is begun again."""
 
-    def remembered(self) -> Mapping[str, Any]:
-        """What was kept last, by this try or one before; empty at first."""
+    def remembered(self, step: str | None = None) -> Mapping[str, Any]:
+        """What was kept last, by this try or one before; empty at first. `step`: of the run, by which
+        it was kept; by default this one."""
+
+    def note(self, note: Note) -> None:
+        """Write down what was done; notes of tries before stay."""
 
     @property
     def database(self) -> databases.Database:

@@ -17,7 +17,7 @@ from isthmus.operations import documents
 from isthmus.operations.documents import Moment
 from isthmus.operations.kinds import Kind
 from isthmus.operations.ledger import Part, State, StepRecord, There
-from isthmus.operations.recipes import Thing
+from isthmus.operations.recipes import Note, Thing
 from isthmus.operations.values import Finding, Operation, Outcome, Phase, Skip
 
 LONGEST_TEXT = 200
@@ -26,7 +26,7 @@ LONGEST_TEXT = 200
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepLine:
-    """One step. `seconds` from its first try to its end, None if it has none."""
+    """One step. `seconds` from its first try to its end, None if it has none. `notes`: what it did."""
 
     part: Part
     name: str
@@ -36,6 +36,7 @@ class StepLine:
     seconds: float | None
     error: str | None
     began_at: Moment
+    notes: tuple[Note, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,6 +146,7 @@ def _line(record: StepRecord) -> StepLine:
         seconds=record.seconds,
         error=record.error,
         began_at=record.began_at,
+        notes=record.notes,
     )
 
 
@@ -238,6 +240,7 @@ def to_text(found: Report) -> str:
         )
         if each.error:
             lines.append(f"      {each.error}")
+        lines += [f"      {note.line}" for note in each.notes]
     lines += [f"  skipped: {each.step}: {each.reason} ({each.by.name})" for each in found.skips]
     lines += [f"  {each.level}: {each.summary}" for each in found.findings]
     lines += [f"  left behind: {each}" for each in found.left]

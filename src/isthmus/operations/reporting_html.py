@@ -23,7 +23,7 @@ td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #e3e6ea;verti
 th{font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bar{background:#eef1f5;height:.7rem;position:relative;min-width:10rem}
 .bar i{position:absolute;top:0;bottom:0;background:#4a78b5;min-width:2px}
-.error{color:#9b1c12}@media(prefers-color-scheme:dark){body{background:#14181d;color:#dfe5ec}
+.error{color:#9b1c12}.note{font-size:.9em}@media(prefers-color-scheme:dark){body{background:#14181d;color:#dfe5ec}
 td,th{border-color:#2c333c}.bar{background:#222a33}.outcome,.succeeded,.failed,.rolled-back{color:#14181d}.error{color:#ff9c92}}
 """
 
@@ -75,9 +75,13 @@ def _row(step: StepLine, begin: float, span: float) -> str:
     left = 100 * (step.began_at - begin) / span
     width = 100 * (step.seconds or 0.0) / span
     error = f'<div class="error">{html.escape(step.error)}</div>' if step.error else ""
+    notes = "".join(
+        f'<div class="{"error" if note.error else "note"}">{html.escape(note.line)}</div>'
+        for note in step.notes
+    )
     bar = f'<div class="bar"><i style="left:{left:.2f}%;width:{width:.2f}%"></i></div>'
     return (
-        f"<tr><td>{html.escape(step.title)}{error}</td>"
+        f"<tr><td>{html.escape(step.title)}{error}{notes}</td>"
         f'<td><span class="outcome {step.state}">{step.state}</span></td>'
         f'<td class="number">{step.attempts}</td>'
         f'<td class="number">{reporting.duration(step.seconds)}</td><td>{bar}</td></tr>'

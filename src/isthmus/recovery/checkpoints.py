@@ -38,7 +38,9 @@ class Outcome(enum.StrEnum):
 
     PENDING = "pending"
     COMPLETE = "complete"
-    DEGRADED = "degraded"  # usable, but less consistent than asked for
+    DEGRADED = (
+        "degraded"  # usable, but less consistent than asked for, or a hook after the thaw failed
+    )
     VOIDED = "voided"
     FAILED = "failed"
 
@@ -173,12 +175,15 @@ def moved(
     return dataclasses.replace(checkpoint, phase=phase, outcome=outcome, reason=reason)
 
 
-def available(checkpoint: Checkpoint, asked: Consistency) -> Checkpoint:
-    """The checkpoint as available; degraded when it is less consistent than asked for."""
+def available(checkpoint: Checkpoint, asked: Consistency, trouble: str | None = None) -> Checkpoint:
+    """The checkpoint as available; degraded when it is less consistent than asked for, or with a
+    `trouble` that does not touch its data."""
     got = checkpoint.consistency
     if got is not None and not got.reaches(asked):
         words = f"{asked} was asked for and {got} was reached"
         return moved(checkpoint, Phase.AVAILABLE, Outcome.DEGRADED, words)
+    if trouble:
+        return moved(checkpoint, Phase.AVAILABLE, Outcome.DEGRADED, trouble)
     return moved(checkpoint, Phase.AVAILABLE, Outcome.COMPLETE)
 
 

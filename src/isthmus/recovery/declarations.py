@@ -27,6 +27,10 @@ refuses longer), because applications begin to fail over."""
 SHORTEST_FREEZE_S = 1.0
 """A snapshot on Ceph with its default settings costs one monitor proposal, which is 1 s."""
 
+GUEST_HOOK_S, SCRIPT_S = (1.0, 600.0), (0.1, 3600.0)
+"""How long a hook may take at least and at most. Host agents take commands for guests with these times
+and no others, since each waits in one of the threads that guests are frozen and thawed by."""
+
 _T = TypeVar("_T")
 
 KEEP_MOST = 1000
@@ -223,7 +227,10 @@ def check_policy(policy: Policy) -> None:
 
 def _check_hook(hook: Hook, refuse: _Refusal) -> None:
     refuse.unless(bool(hook.command and hook.command[0]), "hooks.command", "it is empty")
-    refuse.unless(0 < hook.timeout_s <= 3600, "hooks.timeout_s", "it is not above 0 to 3600 s")
+    least, most = GUEST_HOOK_S if hook.place is HookPlace.GUEST else SCRIPT_S
+    refuse.unless(
+        least <= hook.timeout_s <= most, "hooks.timeout_s", f"it is not {least:g} to {most:g} s"
+    )
     first = hook.command[0]
     if hook.place is HookPlace.GUEST:
         _check_guest_word(first, "hooks.command", refuse)

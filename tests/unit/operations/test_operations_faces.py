@@ -11,7 +11,15 @@ from operations_bench import Bench
 from operations_faces import Cli, Faces, build, command_line
 
 from isthmus import errors
-from isthmus.cli import checkpoint, group, operation, operation_request, plan, policy
+from isthmus.cli import (
+    checkpoint,
+    group,
+    operation,
+    operation_request,
+    operation_screens,
+    plan,
+    policy,
+)
 from isthmus.operations.values import Operation
 
 
@@ -249,3 +257,15 @@ def test_an_engine_learns_from_the_store_and_says_what_it_refused(
     assert ended.code == 2
     assert "1 groups, 2 policies, 3 checkpoints" in ended.err
     assert faces.call("POST", "/v1/rebuild", token="reader").status_code == 403
+
+
+def test_what_a_step_has_done_is_shown_below_it() -> None:
+    note = {"what": "hook /x before the freeze", "where": "db", "seconds": 1.25, "error": None}
+    failed = {**note, "error": "exit code 3"}
+    step = {"title": "freeze", "state": "failed", "seconds": 3.0, "attempts": 1, "error": "void"}
+    assert operation_screens.step_lines([{**step, "notes": [note, failed]}, step]) == [
+        "freeze: failed in 3.0 s: void",
+        "  hook /x before the freeze (db): done in 1.2 s",
+        "  hook /x before the freeze (db): failed in 1.2 s: exit code 3",
+        "freeze: failed in 3.0 s: void",
+    ]

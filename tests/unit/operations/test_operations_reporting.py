@@ -11,6 +11,7 @@ from operations_bench import BERT, Bench, asker
 from isthmus.operations import reporting, reporting_html
 from isthmus.operations.kinds import Kind, Origin
 from isthmus.operations.ledger import Part, State, StepRecord
+from isthmus.operations.recipes import Note
 from isthmus.operations.values import (
     Lock,
     Operation,
@@ -51,7 +52,16 @@ def step(name: str, began: float, ended: float | None, **changes: object) -> Ste
 STEPS = (
     step("restore-1", 1032.0, 1062.0),
     step("restore-2", 1032.0, 1072.0, error=EVIL, attempts=2),
-    step("boot", 1072.0, 1092.0, result={"records_bad": 0}),
+    step(
+        "boot",
+        1072.0,
+        1092.0,
+        result={"records_bad": 0},
+        notes=(
+            Note(what="hook /x", where="db", seconds=1.25),
+            Note(what=EVIL, where="db", seconds=2.0, error=EVIL),
+        ),
+    ),
 )
 
 
@@ -82,7 +92,8 @@ def test_without_a_word_about_the_disaster_the_request_counts() -> None:
 def test_the_text_says_what_was_reached_and_who_decided() -> None:
     text = reporting.to_text(reporting.report(failover(), STEPS, ()))
     for words in ("failover of group vnf in lyon: succeeded", "bert", "30.0 s", "3 min 12 s",
-                  "123,456 bytes", "do restore-1", "skipped: ping"):  # fmt: skip
+                  "123,456 bytes", "do restore-1", "skipped: ping", "hook /x (db): done in 1.2 s",
+                  "(db): failed after 2.0 s: "):  # fmt: skip
         assert words in text, words
 
 

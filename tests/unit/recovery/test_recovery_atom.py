@@ -202,3 +202,13 @@ def test_the_answer_of_a_host_agent_becomes_reports_or_an_error() -> None:
     for wrong in (None, {}, {"results": []}, {"results": [{**told, "guest": "?"}]}):
         with pytest.raises(errors.InputError, match="shape"):
             HostAgents(Answers(wrong)).freeze("host-0", "round", ledger.entries, 1.0)
+
+
+def test_a_command_for_a_guest_is_asked_of_its_host_and_its_end_read() -> None:
+    calls = Answers({"exit": 3, "output": "last words", "site": "paris"})
+    assert HostAgents(calls).execute("host-0", "a/b", ["/x", "y"], 5.0) == (3, "last words")
+    body = {"command": ["/x", "y"], "timeout_s": 5.0}
+    assert calls.asked == [("POST", "/guests/a%2Fb/exec", body)]
+    for wrong in (None, {}, {"exit": "?"}):
+        with pytest.raises(errors.InputError, match="shape"):
+            HostAgents(Answers(wrong)).execute("host-0", "a", ["/x"], 5.0)

@@ -91,6 +91,11 @@ def test_a_server_belongs_to_one_group() -> None:
         ({"pre_hooks": (Hook(command=("sync",)),)}, "hooks.command"),
         ({"post_hooks": (Hook(command=("../x",), place=HookPlace.SCRIPT),)}, "hooks.command"),
         ({"post_hooks": (Hook(command=("/x",), timeout_s=0),)}, "hooks.timeout_s"),
+        ({"pre_hooks": (Hook(command=("/x",), timeout_s=601),)}, "hooks.timeout_s"),
+        (
+            {"pre_hooks": (Hook(command=("x",), place=HookPlace.SCRIPT, timeout_s=3601),)},
+            "hooks.timeout_s",
+        ),
     ],
 )
 def test_policies_that_cannot_work_are_refused(changes: dict[str, object], field: str) -> None:

@@ -14,7 +14,7 @@ import fastapi
 from fastapi import responses
 
 from isthmus import errors
-from isthmus.agent.host import core, pinging, plugging, underlay
+from isthmus.agent.host import core, executing, pinging, plugging, underlay
 from isthmus.agent.host.freezing import routes as freezing
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def build(agent: core.HostAgent) -> fastapi.FastAPI:
     app.add_exception_handler(errors.IsthmusError, _explained)
     app.add_api_route("/healthcheck", lambda: responses.PlainTextResponse("OK\n"))
     guard = [fastapi.Depends(_Guard(agent))]
-    routers = (_facts(agent), _probes(agent), freezing.router(agent))
+    routers = (_facts(agent), _probes(agent), freezing.router(agent), _guests(agent))
     for router in (*routers, *_service_addresses(agent)):
         app.include_router(router, dependencies=guard)
     return app
@@ -83,6 +83,17 @@ def _probes(agent: core.HostAgent) -> fastapi.APIRouter:
     @router.post("/underlay")
     def _underlay(question: underlay.Question) -> dict[str, Any]:
         return {"ways": underlay.look(question)}
+
+    return router
+
+
+def _guests(agent: core.HostAgent) -> fastapi.APIRouter:
+    router = fastapi.APIRouter()
+
+    @router.post("/guests/{domain}/exec")
+    def _execute(domain: freezing.Name, order: executing.Order) -> dict[str, Any]:
+        done = agent.commands.run(domain, order)
+        return {**agent.stamp(), "exit": done.exit, "output": done.output}
 
     return router
 

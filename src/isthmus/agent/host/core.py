@@ -8,7 +8,7 @@ from typing import Any
 
 from isthmus import errors
 from isthmus.agent import looping
-from isthmus.agent.host import config, fdb, plugging, ports, switch
+from isthmus.agent.host import config, executing, fdb, plugging, ports, switch
 from isthmus.agent.host.freezing import service
 from isthmus.sites import signing
 
@@ -35,6 +35,7 @@ class HostAgent:
         self.probes = plugging.Probes(
             self.switch, settings.state / "probes", settings.probe_seconds
         )
+        self.commands = executing.Commands(self.freezing.rounds)
         self._tidier = _Tidier(self.probes)
 
     def start(self) -> None:
@@ -42,7 +43,8 @@ class HostAgent:
         self._tidier.start()
 
     def stop(self) -> None:
-        """Take all probes away; dead-men stay armed."""
+        """Take all probes away; dead-men stay armed, and commands in guests go on."""
+        self.commands.stop()
         self.freezing.stop()
         self._tidier.stop()
         self._tidier.join(_STOP_SECONDS)

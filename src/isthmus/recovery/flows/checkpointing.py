@@ -1,34 +1,27 @@
 """The steps of a checkpoint, from the definitions of the servers to the manifest in the remote store.
 
-The freeze section is *one* step; its ledger is written down before a guest is frozen, and a step that
-is begun again finds it, thaws first, and fails: a round that was cut off is void. Everything else
-looks for what a crash left behind by the round's and the checkpoint's marks.
+The freeze section, `rounds`, is *one* of them. All others look for what a crash left behind by the
+round's and the checkpoint's marks.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import uuid
-from collections.abc import Mapping
-from typing import Any
 
-from isthmus import errors
 from isthmus.operations.recipes import Result, Run
 from isthmus.recovery import checkpoints, consistency, documents, manifest
 from isthmus.recovery.backups import retention, running
 from isthmus.recovery.checkpoints import Checkpoint, Phase, Place, VolumeBackup
 from isthmus.recovery.consistency import Consistency, Seen
-from isthmus.recovery.declarations import Policy
+from isthmus.recovery.declarations import OnError
 from isthmus.recovery.flows.means import Means
-from isthmus.recovery.freezing import atom, hooks, ledger, machine
-from isthmus.recovery.freezing.ledger import FreezeLedger, Whereabouts
+from isthmus.recovery.freezing.ledger import FreezeLedger
 from isthmus.recovery.manifest import Manifest
 from isthmus.recovery.metadata import reading
 from isthmus.recovery.metadata.definitions import Definitions
 from isthmus.recovery.snapshots import Driver
 
-ROUND = "round"
 BACKUPS = "backups"
 CHECKPOINT = "checkpoint"
 
@@ -107,100 +100,6 @@ class Define(Step):
         )
         run.guard()
         self.means.declared.put_checkpoint(begun, run.database)
-
-
-class Freeze(Step):
-    """The freeze section, whole, with the hooks around it. Tried once: another round is another
-    operation. Hooks before the freeze are followed by those after it, whatever happens between."""
-
-    def look(self, run: Run) -> Result | None:
-        """A ledger that was written down is of a round that was cut off, or is over."""
-        kept = run.remembered()
-        if not kept:
-            return None
-        found = FreezeLedger.from_document(kept["ledger"]) if "ledger" in kept else None
-        if found is not None and not found.sound:
-            found = self._atom(run, _Nothing()).run(machine.resumed(found))
-        if not kept.get("done"):
-            self._hooks(run, self._whereabouts(run)).after(self._policy(run).post_hooks)
-        if found is None:
-            return None
-        if not found.sound:
-            raise _void(found)
-        return _told(found)
-
-    def act(self, run: Run) -> Result:
-        group, policy = self.means.group(run), self._policy(run)
-        name, where = round_id(run.operation.id), self._whereabouts(run)
-        run.ensure(ROUND, name, site=self.means.site, find=lambda: name, create=str)
-        planned = ledger.planned(
-            group,
-            round_id=name,
-            epoch=run.epoch,
-            deadline_s=policy.freeze_deadline_s,
-            whereabouts=where,
-        )
-        hooked = self._hooks(run, where)
-        driver = self.driver(run, self.definitions(run))
-        try:
-            driver.prepare()
-            run.remember({"hooked": True})
-            run.guard()
-            told = [*hooked.before(policy.pre_hooks)]
-            run.guard()
-            ended = self._atom(run, driver).run(planned)
-        finally:
-            driver.close()
-            after = hooked.after(policy.post_hooks) if run.remembered() else ()
-        run.remember({"ledger": ended.to_document(), "done": True})
-        if not ended.sound:
-            raise _void(ended)
-        return {**_told(ended), "hooks": [dataclasses.asdict(each) for each in (*told, *after)]}
-
-    def _policy(self, run: Run) -> Policy:
-        return self.means.declared.policy(self.means.group(run).policy)
-
-    def _hooks(self, run: Run, where: Mapping[str, Whereabouts]) -> hooks.Hooks:
-        return hooks.Hooks(self.means.group(run), where, self.means.guests, self.means.hook_scripts)
-
-    def _atom(self, run: Run, driver: atom.Snapshots) -> atom.Atom:
-        def save(found: FreezeLedger) -> None:
-            run.remember({"hooked": True, "ledger": found.to_document()})
-
-        return atom.Atom(hosts=self.means.hosts, snapshots=driver, save=save)
-
-    def _whereabouts(self, run: Run) -> Mapping[str, Whereabouts]:
-        group = self.means.group(run)
-        compute = self.means.clients(group.project_id).compute
-        found = {}
-        for member in group.members:
-            server = compute.get(f"/servers/{member.server_id}")["server"]
-            found[member.server_id] = Whereabouts(
-                host=str(server["OS-EXT-SRV-ATTR:host"]),
-                domain=str(server["OS-EXT-SRV-ATTR:instance_name"]),
-            )
-        return found
-
-
-class _Nothing:
-    """The snapshots of a round that is only thawed."""
-
-    def take(self, timeout_s: float) -> None:
-        raise errors.BusyError("a round that was cut off takes no snapshots")
-
-
-def _told(ended: FreezeLedger) -> dict[str, Any]:
-    return {"ledger": ended.to_document(), "window_s": ended.window_s}
-
-
-def _void(ended: FreezeLedger) -> errors.IsthmusError:
-    return errors.IsthmusError(
-        "the round is void",
-        where=f"round {ended.round_id}",
-        cause=ended.void_reason or "not all guests were frozen while the snapshots were taken",
-        unchanged="no checkpoint was made; all guests run",
-        next_command="isthmus operation protect GROUP",
-    )
 
 
 class Adopt(Step):
@@ -307,7 +206,15 @@ class Publish(Step):
                 "finished_at": documents.written(_now()),
             },
         )
-        return checkpoints.available(filled, Consistency.APP_ORDERED)
+        return checkpoints.available(filled, Consistency.APP_ORDERED, self._trouble(run))
+
+    def _trouble(self, run: Run) -> str | None:
+        """A hook after the thaw that must not fail and did: the application may stand still."""
+        after = run.result("freeze").get("hooks", {}).get("after", [])
+        failed = [each for each in after if each["error"] and each["on_error"] == OnError.ABORT]
+        if not failed:
+            return None
+        return f"hook {failed[0]['command']} after the thaw ({failed[0]['place']}): {failed[0]['error']}"
 
     def _told(self, found: Checkpoint) -> Result:
         return {

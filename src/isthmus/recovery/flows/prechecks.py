@@ -5,14 +5,16 @@ Findings of the plan; an ERROR refuses the operation before anything is done.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from isthmus import errors
 from isthmus.operations.kinds import Kind
 from isthmus.operations.values import Finding, Level, Operation, Phase
 from isthmus.recovery import epochs
 from isthmus.recovery import findings as recovery
 from isthmus.recovery.declarations import Group
 from isthmus.recovery.epochs import Marker
+from isthmus.recovery.snapshots import Driver
 
 
 def owner(site: str, group: Group, latest: Marker | None) -> Iterator[Finding]:
@@ -43,6 +45,25 @@ def others(operation: Operation, known: Sequence[Operation]) -> Iterator[Finding
             remedy="it is cancelled when the failover begins"
             if stands_back
             else f"isthmus operation show {each.id}",
+        )
+
+
+def storage(driver: Callable[[], Driver]) -> Sequence[Finding]:
+    """What the driver that `driver` makes says of the storage that it takes snapshots on."""
+    try:
+        made = driver()
+        try:
+            return tuple(as_findings(made.findings()))
+        finally:
+            made.close()
+    except errors.IsthmusError as error:
+        return (
+            Finding(
+                level=Level.ERROR,
+                summary="no snapshot could be taken",
+                cause=str(error),
+                remedy=error.next_command or "ask again when the storage answers",
+            ),
         )
 
 

@@ -1,6 +1,6 @@
 """Protect: the recipe of a checkpoint.
 
-What its steps do stands in `checkpointing`; what they leave behind when they fail, in `protect_undo`.
+What its steps do stands in `checkpointing` and `rounds`; what they leave behind when they fail, in `protect_undo`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import datetime
 from typing import Any
 
 from isthmus.operations.values import Operation, Plan, PlannedStep
-from isthmus.recovery.flows import checkpointing, prechecks
+from isthmus.recovery.declarations import Group, Policy
+from isthmus.recovery.flows import checkpointing, prechecks, rounds
 from isthmus.recovery.flows.means import Means
+from isthmus.recovery.snapshots import Driver
 
 
 class Recipe:
@@ -26,6 +28,7 @@ class Recipe:
         findings = [
             *prechecks.owner(means.site, group, means.epochs.latest(group.id)),
             *prechecks.others(operation, means.operations(group.id)),
+            *prechecks.storage(lambda: self._driver(operation, group, policy)),
         ]
         steps = [("define", "read the definitions of the servers", 3),
                  ("freeze", "freeze in order, snapshot, thaw in reverse", 1),
@@ -56,12 +59,18 @@ class Recipe:
             },
         )
 
+    def _driver(self, operation: Operation, group: Group, policy: Policy) -> Driver:
+        """The driver of the round, of whose volumes nothing is known yet."""
+        cinder = self._means.cinder(group.project_id)
+        round_id = checkpointing.round_id(operation.id)
+        return self._means.snapshots(policy, cinder, (), round_id, group.id)
+
 
 def actions(means: Means) -> dict[str, Any]:
     """By name."""
     steps: dict[str, type[checkpointing.Step]] = {
         "define": checkpointing.Define,
-        "freeze": checkpointing.Freeze,
+        "freeze": rounds.Freeze,
         "adopt": checkpointing.Adopt,
         "back-up": checkpointing.BackUp,
         "publish": checkpointing.Publish,

@@ -11,15 +11,18 @@ from typing import Any
 from isthmus.operations.recipes import Run, Thing
 from isthmus.recovery import checkpoints
 from isthmus.recovery.checkpoints import Phase, Place
-from isthmus.recovery.flows.checkpointing import BACKUPS, CHECKPOINT, ROUND, Step
+from isthmus.recovery.flows import rounds
+from isthmus.recovery.flows.checkpointing import BACKUPS, CHECKPOINT, Step
 from isthmus.recovery.flows.means import Means
 from isthmus.recovery.snapshots import naming
 
 
 class RoundRemover(Step):
-    """Takes the snapshots of a round away that was void, or whose checkpoint did not come to be."""
+    """Takes the snapshots of a round away that was void, or whose checkpoint did not come to be. Ends the
+    round first if that was left undone: its operation may have been cancelled while no engine ran."""
 
     def remove(self, thing: Thing, run: Run) -> None:
+        rounds.settle(self.means, run)
         if run.result("define"):
             self.discard(run)
 
@@ -59,7 +62,7 @@ class CheckpointRemover(Step):
 def removers(means: Means) -> dict[str, Any]:
     """By kind of thing."""
     return {
-        ROUND: RoundRemover(means),
+        rounds.ROUND: RoundRemover(means),
         BACKUPS: BackupsRemover(means),
         CHECKPOINT: CheckpointRemover(means),
     }

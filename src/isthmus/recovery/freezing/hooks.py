@@ -5,6 +5,9 @@ and so that what a hook may do to a checkpoint is one rule: before the freeze a 
 says `abort` ends the round while nobody is frozen; after the thaw it can only be told. Scripts run on
 the controller from one directory, by their bare names; what a policy may name is checked in
 `declarations`.
+
+A round that was cut off goes on with what is known of it: a hook that has ended is not run again, one
+that was under way is. So hooks may run twice, and those after the thaw run at least once.
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from isthmus import errors
 from isthmus.recovery.declarations import Group, Hook, HookPlace, OnError
 from isthmus.recovery.freezing.ledger import Whereabouts
+
+CONTROLLER = "controller"
+"""The place of scripts."""
 
 _TAIL = 300
 """Characters of a command's last words that are kept."""
@@ -40,13 +46,24 @@ class Guests(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Done:
-    """One hook in one place (a member's name, or `controller`). `error` None: it went well."""
+    """One hook in one place (a member's name, or `controller`). `number`: which of the policy's hooks,
+    from 0. `error` None: it went well."""
 
+    number: int
     command: str
     place: str
     seconds: float
     error: str | None
     on_error: OnError
+
+    @property
+    def same(self) -> tuple[int, str, str]:
+        """Equal for the same hook in the same place."""
+        return (self.number, self.place, self.command)
+
+
+def _untold(done: Done) -> None:
+    """For whoever does not want to hear of each."""
 
 
 class Hooks:
@@ -62,14 +79,20 @@ class Hooks:
         self._group, self._where = group, whereabouts
         self._guests, self._scripts = guests, scripts
 
-    def before(self, hooks: Sequence[Hook]) -> tuple[Done, ...]:
+    def before(
+        self,
+        hooks: Sequence[Hook],
+        *,
+        ended: Sequence[Done] = (),
+        told: Callable[[Done], None] = _untold,
+    ) -> tuple[Done, ...]:
         """Run them in order, each member in the order of the freeze. Raises HookError at the first
-        failure that says `abort`."""
+        failure that says `abort`. `ended`: what is known to have ended, and is not run again; `told`
+        hears of each that has, before the next begins."""
         done: list[Done] = []
-        for hook, place in self._all(hooks):
-            one = self._run(hook, place)
+        for one in self._each(hooks, ended, told):
             done.append(one)
-            if one.error and hook.on_error is OnError.ABORT:
+            if one.error and one.on_error is OnError.ABORT:
                 raise HookError(
                     "a hook before the freeze failed",
                     where=f"{one.place}, command {one.command}",
@@ -78,22 +101,39 @@ class Hooks:
                 )
         return tuple(done)
 
-    def after(self, hooks: Sequence[Hook]) -> tuple[Done, ...]:
+    def after(
+        self,
+        hooks: Sequence[Hook],
+        *,
+        ended: Sequence[Done] = (),
+        told: Callable[[Done], None] = _untold,
+    ) -> tuple[Done, ...]:
         """Run all of them, whatever fails: each may undo what a hook before has done."""
-        return tuple(self._run(hook, place) for hook, place in self._all(hooks))
+        return tuple(self._each(hooks, ended, told))
 
-    def _all(self, hooks: Sequence[Hook]) -> list[tuple[Hook, str | None]]:
+    def _each(
+        self, hooks: Sequence[Hook], ended: Sequence[Done], told: Callable[[Done], None]
+    ) -> Iterator[Done]:
+        known = {each.same: each for each in ended}
+        for number, hook, member in self._all(hooks):
+            one = known.get((number, member or CONTROLLER, hook.command[0]))
+            if one is None:
+                one = self._run(number, hook, member)
+                told(one)
+            yield one
+
+    def _all(self, hooks: Sequence[Hook]) -> list[tuple[int, Hook, str | None]]:
         """Each hook with each place: a member's name, None for the controller."""
         names = [member.name for level in self._group.freeze_order for member in level]
-        found: list[tuple[Hook, str | None]] = []
-        for hook in hooks:
+        found: list[tuple[int, Hook, str | None]] = []
+        for number, hook in enumerate(hooks):
             if hook.place is HookPlace.SCRIPT:
-                found.append((hook, None))
+                found.append((number, hook, None))
             else:
-                found += [(hook, name) for name in names if hook.member in (None, name)]
+                found += [(number, hook, name) for name in names if hook.member in (None, name)]
         return found
 
-    def _run(self, hook: Hook, member: str | None) -> Done:
+    def _run(self, number: int, hook: Hook, member: str | None) -> Done:
         began = time.monotonic()
         try:
             code, words = self._script(hook) if member is None else self._guest(hook, member)
@@ -101,8 +141,9 @@ class Hooks:
         except errors.IsthmusError as failure:
             error = str(failure)
         return Done(
+            number=number,
             command=hook.command[0],
-            place=member or "controller",
+            place=member or CONTROLLER,
             seconds=round(time.monotonic() - began, 3),
             error=error,
             on_error=hook.on_error,

@@ -14,7 +14,9 @@ from isthmus import errors
 from isthmus.recovery.freezing.ledger import Entry, FreezeLedger
 from isthmus.recovery.freezing.machine import Guest, Report
 
-_ANSWER_S = 2.0
+_ANSWER_S = 15.0
+"""Beyond the time that a command in a guest may take: the host starts it and looks at it once more
+after that time, and the guest agent may be slow in both."""
 
 
 class Calls(Protocol):
@@ -60,10 +62,9 @@ class HostAgents:
     def execute(
         self, host: str, domain: str, command: Sequence[str], timeout_s: float
     ) -> tuple[int, str]:
-        """Run a command in a guest: `hooks.Guests`. Exit code and last words."""
+        """Run a command in a guest: `hooks.Guests`. Exit code and last words. `timeout_s`: 1 to 600."""
         body = {"command": list(command), "timeout_s": timeout_s}
         path = f"/guests/{urllib.parse.quote(domain, safe='')}/exec"
-        # The host waits for the guest; its own answer takes a little longer.
         answer = self._calls.call("POST", host, path, body, timeout_s + _ANSWER_S)
         try:
             return int(answer["exit"]), str(answer.get("output") or "")

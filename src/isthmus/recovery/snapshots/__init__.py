@@ -6,8 +6,10 @@ backend, slower). `naming` is what both leave behind, so that a crash leaves not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+from isthmus.recovery.findings import Finding
 
 
 class Driver(Protocol):
@@ -17,6 +19,11 @@ class Driver(Protocol):
     round, or after the backups), `close` always. All can be repeated, also by another process that
     knows only the round's ID; `take` cannot, as it belongs to one window.
     """
+
+    def findings(self) -> Sequence[Finding]:
+        """What is to be said of the storage before anything is begun; changes nothing, and needs neither
+        a round nor volumes. Raises IsthmusError when no snapshot could be taken now."""
+        ...
 
     def prepare(self) -> None:
         """All that is slow or may be refused: quota, connections, handles. Raises IsthmusError."""

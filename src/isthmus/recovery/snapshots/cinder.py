@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from isthmus.recovery.cinder import Cinder
+from isthmus.recovery.findings import Finding
 from isthmus.recovery.snapshots import adoption, naming
 
 
@@ -23,6 +24,10 @@ class CinderSnapshots:
         self._cinder, self._volumes = cinder, tuple(volumes)
         self._round, self._group = round_id, group_id
         self._where = f"site {cinder.region}, round {round_id}"
+
+    def findings(self) -> Sequence[Finding]:
+        """None: nothing is known of the backend."""
+        return ()
 
     def prepare(self) -> None:
         sizes = [self._cinder.volume(volume).size_gib for volume in self._volumes]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ CONNECT_S = 10
 
 HASH_WITHIN_S = 3600.0
 SLOW_PROPOSALS_S = 0.2
+PROPOSALS = "paxos_propose_interval"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,22 @@ class RbdSnapshots:
         self._rados: Any = None
         self._io: Any = None
         self._rbd: Any = None
+
+    def findings(self) -> Sequence[Finding]:
+        """How long the monitors let a snapshot wait, as far as the account may know it."""
+        self._guarded("cannot reach the Ceph cluster", self._connect)
+        interval = self._guarded("the Ceph cluster does not answer", self._interval)
+        found = proposals(interval, self._cinder.region, self._cluster.user)
+        return () if found is None else (found,)
+
+    def _interval(self) -> float | None:
+        """Seconds; None when the account may not ask."""
+        question = {"prefix": "config get", "who": "mon", "key": PROPOSALS}
+        code, answer, said = self._rados.mon_command(json.dumps(question), b"", timeout=CONNECT_S)
+        if code != 0:
+            log.debug("%s is not told: %s (%d)", PROPOSALS, said, code)
+            return None
+        return float(answer)
 
     def prepare(self) -> None:
         self._learn()
@@ -247,22 +265,33 @@ def digest(image: Any) -> str:
     return hashing.tree(size, chunks)
 
 
-def proposals(interval_s: float | None, site: str) -> Finding | None:
+def proposals(interval_s: float | None, site: str, user: str) -> Finding | None:
     """What is to be said about `mon paxos_propose_interval`, which bounds the window from below.
 
     It is an operator's setting for a whole cluster, with more maps as its price: it is reported and
-    never changed here.
+    never changed here. `interval_s` None: `user` may not ask for it, as `profile rbd` may not.
     """
-    if interval_s is None or interval_s <= SLOW_PROPOSALS_S:
+    if interval_s is None:
+        return Finding(
+            code=Code.UNREADABLE,
+            outcome=Outcome.INFO,
+            subject=f"ceph mon {PROPOSALS}",
+            site=site,
+            summary="it is not known how long snapshots hold the guests",
+            cause=f"client.{user} may not ask the monitors, whose default is 1 s",
+            remedy=f"ceph config get mon {PROPOSALS} shows it; with the right to the monitors"
+            f" 'allow command \"config get\"' client.{user} may ask",
+        )
+    if interval_s <= SLOW_PROPOSALS_S:
         return None
     return Finding(
         code=Code.DIFFERS,
-        outcome=Outcome.INFO,
-        subject="ceph mon paxos_propose_interval",
+        outcome=Outcome.WARN,
+        subject=f"ceph mon {PROPOSALS}",
         site=site,
-        summary=f"snapshots hold the guests for {interval_s:g} s",
+        summary=f"snapshots hold the guests for up to {interval_s:g} s",
         cause=f"Ceph's monitors propose every {interval_s:g} s, and a snapshot waits for one proposal",
-        remedy="ceph config set mon paxos_propose_interval 0.05 (all of the cluster makes more maps)",
+        remedy=f"ceph config set mon {PROPOSALS} 0.05 (all of the cluster makes more maps)",
     )
 
 

@@ -6,17 +6,19 @@ in the queue of the socket, and what it wrote is read when the first one has gon
 later. Therefore nothing but a harmless ``guest-sync-delimited`` is written before the guest agent has
 answered it: a freeze that arrives late would have no dead-man.
 
-Protocol: QEMU Guest Agent Protocol Reference (guest-sync-delimited, guest-fsfreeze-*). While frozen,
-the agent obeys only these, guest-ping and guest-info.
+Protocol: QEMU Guest Agent Protocol Reference (guest-sync-delimited, guest-fsfreeze-*, guest-exec). While
+frozen, the agent obeys only the first two, guest-ping and guest-info.
 """
 
 from __future__ import annotations
 
 import glob
 import json
+import re
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from isthmus import errors
@@ -24,19 +26,34 @@ from isthmus.agent.host.freezing import libvirts
 from isthmus.agent.host.freezing.entries import Guest
 
 STATUS, FREEZE, THAW = "guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"
+EXEC, EXEC_STATUS = "guest-exec", "guest-exec-status"
 
-_LONGEST = 65536
+_ONCE = (FREEZE, EXEC, EXEC_STATUS)
+"""Commands that must not be done twice: how a program ended is told once."""
+
+_LONGEST = 1 << 20
+"""Bytes of an answer that are read from a guest, which may say anything."""
+
+_REFUSAL = re.compile(r"unable to execute QEMU agent command '[^']*': ")
+"""How libvirt begins when it quotes a guest agent that has answered with an error."""
 
 
 class GuestError(errors.HostError):
     """A guest agent did not do what it was asked for. `delivered`: it may do so yet; `gone`: the guest
-    does not run."""
+    does not run; `refusal`: what the guest agent itself has answered, None if it did not answer."""
 
     def __init__(
-        self, what: str, *, where: str, cause: str, delivered: bool, gone: bool = False
+        self,
+        what: str,
+        *,
+        where: str,
+        cause: str,
+        delivered: bool,
+        gone: bool = False,
+        refusal: str | None = None,
     ) -> None:
         super().__init__(what, where=where, cause=cause)
-        self.delivered, self.gone = delivered, gone
+        self.delivered, self.gone, self.refusal = delivered, gone, refusal
 
 
 class Guests:
@@ -65,36 +82,49 @@ class Guests:
         """Thaw all file systems; how many were frozen. Raises GuestError."""
         return int(self.ask(domain, THAW, timeout))
 
-    def ask(self, domain: str, command: str, timeout: float) -> Any:
+    def ask(
+        self,
+        domain: str,
+        command: str,
+        timeout: float,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Any:
         """What a guest agent answers. `timeout` in seconds, for each of the two ways.
 
-        A freeze is never sent by the second way when it may have gone by the first.
+        A freeze, or a program to run, is never sent by the second way when it may have gone by the
+        first. Raises GuestError.
         """
+        words: _Words = {"execute": command, **({"arguments": arguments} if arguments else {})}
         if self._libvirt is None:
-            return self._by_socket(domain, command, timeout)
+            return self._by_socket(domain, words, timeout)
         try:
-            return self._by_libvirt(self._libvirt, domain, command, timeout)
+            return self._by_libvirt(self._libvirt, domain, words, timeout)
         except GuestError as error:
-            if error.gone or (command == FREEZE and error.delivered):
+            if error.gone or (command in _ONCE and error.delivered):
                 raise
             try:
-                return self._by_socket(domain, command, timeout)
+                return self._by_socket(domain, words, timeout)
             except GuestError as second:
                 if second.gone:
                     raise
             raise
 
-    def _by_libvirt(self, way: libvirts.Way, domain: str, command: str, timeout: float) -> Any:
+    def _by_libvirt(self, way: libvirts.Way, domain: str, words: _Words, timeout: float) -> Any:
+        command = str(words["execute"])
         try:
-            answer = way(domain, json.dumps({"execute": command}), timeout)
-            return json.loads(answer)["return"]
+            return json.loads(way(domain, json.dumps(words), timeout))["return"]
         except libvirts.WayError as error:
             cause = str(error)
-            raise _failed(domain, command, cause, error.delivered, error.gone) from error
+            quoted = _REFUSAL.search(cause)
+            refusal = cause[quoted.end() :] if quoted else None
+            raise _failed(
+                domain, command, cause, error.delivered, gone=error.gone, refusal=refusal
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise _failed(domain, command, "libvirt's answer makes no sense", True) from error
 
-    def _by_socket(self, domain: str, command: str, timeout: float) -> Any:
+    def _by_socket(self, domain: str, words: _Words, timeout: float) -> Any:
+        command = str(words["execute"])
         paths = [
             path
             for pattern in self._sockets
@@ -110,16 +140,25 @@ class Guests:
                 line.open(paths[-1])
                 line.synchronise()
                 sent = True
-                return line.ask({"execute": command})
-        except (OSError, ValueError, _SilentError) as error:
+                return line.ask(words)
+        except (OSError, ValueError, _SilentError, _RefusedError) as error:
             cause = f"{paths[-1]}: {error}"
             # QEMU listens as long as it lives.
             gone = isinstance(error, ConnectionRefusedError)
-            raise _failed(domain, command, cause, sent, gone) from error
+            refusal = str(error) if isinstance(error, _RefusedError) else None
+            raise _failed(domain, command, cause, sent, gone=gone, refusal=refusal) from error
+
+
+_Words = dict[str, Any]
+"""A command of the protocol."""
 
 
 class _SilentError(Exception):
-    """The guest agent refuses, or closes the line."""
+    """The guest agent closes the line."""
+
+
+class _RefusedError(Exception):
+    """The guest agent answers with an error; its description."""
 
 
 class _Line:
@@ -142,11 +181,11 @@ class _Line:
         while json.loads(self._next().rpartition(b"\xff")[2]).get("return") != token:
             continue
 
-    def ask(self, words: dict[str, Any]) -> Any:
+    def ask(self, words: _Words) -> Any:
         self._send(json.dumps(words).encode())
         answer = json.loads(self._next())
         if "return" not in answer:
-            raise _SilentError(str(answer.get("error", {}).get("desc", "it refuses")))
+            raise _RefusedError(str(answer.get("error", {}).get("desc", "it refuses")))
         return answer["return"]
 
     def _send(self, words: bytes) -> None:
@@ -156,7 +195,7 @@ class _Line:
     def _next(self) -> bytes:
         while b"\n" not in self._read:
             self._limit()
-            piece = self._link.recv(4096)
+            piece = self._link.recv(65536)
             if not piece or len(self._read) > _LONGEST:
                 raise _SilentError("it closed the line")
             self._read += piece
@@ -171,7 +210,15 @@ class _Line:
 
 
 def _failed(
-    domain: str, command: str, cause: str, delivered: bool, gone: bool = False
+    domain: str,
+    command: str,
+    cause: str,
+    delivered: bool,
+    *,
+    gone: bool = False,
+    refusal: str | None = None,
 ) -> GuestError:
     what = f"the guest agent did not do {command}"
-    return GuestError(what, where=domain, cause=cause, delivered=delivered, gone=gone)
+    return GuestError(
+        what, where=domain, cause=cause, delivered=delivered, gone=gone, refusal=refusal
+    )

@@ -186,6 +186,11 @@ class Rounds:
         unreadable = {} if round_id else bad
         return {"freezes": freezes, "fired": telling.fired(outcomes), "unreadable": unreadable}
 
+    def holds(self, domain: str) -> str | None:
+        """The round whose window a guest is in, from the arming to the disarming or the deadline."""
+        entry = self._book.entry(domain)
+        return entry.round if entry and entry.remaining(entries.moment()) > 0 else None
+
     # --- arming
 
     def _new(
