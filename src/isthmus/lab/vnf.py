@@ -251,8 +251,9 @@ def computing(environment: Environment) -> Iterator[SiteSpec]:
 
 
 def _connected(place: Home, cloud: str, region: str) -> Connection:
-    config = OpenStackConfig(config_files=[str(place.clouds)], load_envvars=False)
-    return Connection(config=config.get_one(cloud=cloud, region_name=region))
+    known = OpenStackConfig(config_files=[str(place.clouds)], load_envvars=False)
+    # A token of one site is good in all of them, so that the region is free.
+    return Connection(session=known.get_one(cloud=cloud).get_session(), region_name=region)
 
 
 def _address(cidr: str, number: int) -> str:

@@ -17,7 +17,7 @@ import fixtures
 import nova.tests.unit  # noqa: F401 - loads Nova's objects
 from nova import context as nova_context
 from nova import objects
-from nova.compute import manager, power_state, rpcapi, vm_states
+from nova.compute import power_state, rpcapi, vm_states
 from nova.tests.functional import integrated_helpers
 from nova.tests.functional.api import client
 from nova.virt import fake
@@ -31,27 +31,6 @@ THAWED = 10.0
 PASTE = Path(__file__).with_name("api-paste.ini")
 
 
-class Thaws:
-    """Counts thaws where they are sent and where they have been carried out, until all patches are stopped."""
-
-    def __init__(self) -> None:
-        self.sent = self.ended = 0
-        send, do = rpcapi.ComputeAPI.unquiesce_instance, manager.ComputeManager.unquiesce_instance
-
-        def sending(*arguments: Any, **keywords: Any) -> None:
-            self.sent += 1
-            send(*arguments, **keywords)
-
-        def doing(*arguments: Any, **keywords: Any) -> None:
-            try:
-                do(*arguments, **keywords)
-            finally:
-                self.ended += 1
-
-        mock.patch.object(rpcapi.ComputeAPI, "unquiesce_instance", sending).start()
-        mock.patch.object(manager.ComputeManager, "unquiesce_instance", doing).start()
-
-
 class Site(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
     """A site with one compute host. `api` belongs to the owner of the servers, `admin_api` to an
     administrator of the same project."""
@@ -63,7 +42,7 @@ class Site(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
 
     def setUp(self) -> None:
         self._server = ""
-        self._thaws: Thaws | None = None
+        self._sent = self._arrived = 0
         # Nova's tests make errors of what newer libraries announce to drop. That is Nova's to mend.
         with mock.patch("nova.tests.fixtures.WarningsFixture", fixtures.Fixture):
             super().setUp()
@@ -81,19 +60,29 @@ class Site(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
 
     def start_anew(self) -> None:
         """Forget what earlier tests set, and what they have said and nobody waited for: a thaw is a message."""
-        if self._thaws is not None:
-            wait_for("all thaws arrived", lambda: self._thaws.sent == self._thaws.ended, THAWED)
+        wait_for("all thaws arrived", lambda: self._arrived >= self._sent, THAWED)
         mock.patch.stopall()
-        self._thaws = Thaws()
+        send = rpcapi.ComputeAPI.unquiesce_instance
+
+        def sending(*arguments: Any, **keywords: Any) -> None:
+            self._sent += 1
+            send(*arguments, **keywords)
+
+        mock.patch.object(rpcapi.ComputeAPI, "unquiesce_instance", sending).start()
         self.told: list[str] = []
         self.driver("quiesce", lambda *_: self.told.append("quiesce"))
         self.driver("unquiesce", lambda *_: self.told.append("unquiesce"))
 
     def driver(self, name: str, act: Any) -> None:
         """Let the hypervisor do `act(context, instance, image)` when it is asked to freeze or thaw."""
-        mock.patch.object(
-            fake.FakeDriver, name, lambda _, context, instance, image: act(context, instance, image)
-        ).start()
+
+        def acting(_: Any, context: Any, instance: Any, image: Any) -> None:
+            try:
+                act(context, instance, image)
+            finally:
+                self._arrived += name == "unquiesce"
+
+        mock.patch.object(fake.FakeDriver, name, acting).start()
 
     # --- servers
 

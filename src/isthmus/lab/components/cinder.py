@@ -99,7 +99,8 @@ def configure(context: Context) -> Path:
     site, folder, secret = context.site, context.directory, context.template.secret
     for name in ("lock", "conversion", "coordination"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    shutil.copy(_paste(), folder / "api-paste.ini")
+    for name in ("api-paste.ini", "resource_filters.json"):
+        shutil.copy(_shipped(name), folder / name)
     path = folder / "cinder.conf"
     stores = swift.sites(context.environment)
     told = cinder_config.Volumes(
@@ -111,6 +112,7 @@ def configure(context: Context) -> Path:
         directory=str(folder),
         path=str(path),
         paste=str(folder / "api-paste.ini"),
+        filters=str(folder / "resource_filters.json"),
         log_file=str(context.home.log(f"{context.unit}-service")),
         privsep_helper=script("privsep-helper"),
         secret_uuid=secret_uuid(context),
@@ -161,9 +163,9 @@ def _uninitialized(context: Context, log: Path, told: int) -> str | None:
         return None if _INITIALIZED in stream.read() else "it has not found its storage"
 
 
-def _paste() -> Path:
-    """The pipeline file that Cinder's distribution installs."""
-    path = Path(sysconfig.get_path("data")) / "etc" / "cinder" / "api-paste.ini"
+def _shipped(name: str) -> Path:
+    """A file that Cinder's distribution installs: its pipeline, what users may search for."""
+    path = Path(sysconfig.get_path("data")) / "etc" / "cinder" / name
     if not path.is_file():
         raise errors.BadHost(missing=[f"{path} is missing"], remedy="make setup")
     return path

@@ -26,6 +26,7 @@ class Volumes(service_config.Service):
     # The remote store up to the project's id, or None if no site has one.
     store: str | None
     nova_password: str
+    filters: str  # the path of what users may search for
 
 
 def conf(told: Volumes) -> str:
@@ -67,6 +68,8 @@ def _default(told: Volumes) -> service_config.Section:
         "my_ip": site.front,
         "state_path": folder,
         "api_paste_config": told.paste,
+        # Without it nobody but an administrator may search for a volume by its name.
+        "resource_query_filters_file": told.filters,
         "log_file": told.log_file,
         "use_stderr": "false",
         "glance_api_servers": f"http://{site.front}:{config.IMAGE_PORT}",
