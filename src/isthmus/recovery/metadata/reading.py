@@ -176,7 +176,9 @@ def _flavors(clients: Clients) -> Iterable[wire.Json]:
 
 def _ports(clients: Clients, port_ids: Sequence[str]) -> dict[str, PortDefinition]:
     found = _by_ids(clients.network, "ports", "id", port_ids)
-    floating = _by_ids(clients.network, "floatingips", "port_id", port_ids)
+    # Without routers there are no floating addresses, and nothing that lists them.
+    routed = clients.network.find("/v2.0/extensions/router", "extension") is not None
+    floating = _by_ids(clients.network, "floatingips", "port_id", port_ids) if routed else []
     return {each["id"]: wire.port(each, floating) for each in found}
 
 
