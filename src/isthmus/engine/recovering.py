@@ -61,6 +61,11 @@ def build(engine: Engine, settings: config.Recovery) -> Service:
         hosts=hosts,
         guests=hosts,
         snapshots=drivers(cluster),
+        sizes=lambda project: (
+            remote_store.swift(
+                engine.sessions.of_project(project), settings.store_region
+            ).stored_bytes
+        ),
         hook_scripts=settings.hook_scripts,
         backup_container=settings.backup_container,
         seal_to=tuple(sealed_to.values()),

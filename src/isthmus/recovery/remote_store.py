@@ -174,8 +174,12 @@ class Store:
         return list(self._listing(self._container, prefix))
 
     def stored_bytes(self, container: str, prefix: str) -> int:
-        """Bytes of all objects below a prefix of any container of the account (Cinder's backups)."""
-        return sum(each.size for each in self._listing(container, prefix))
+        """Bytes of all objects below a prefix of any container of the account (Cinder's backups); 0
+        without such a container, since Cinder may keep its backups elsewhere."""
+        try:
+            return sum(each.size for each in self._listing(container, prefix))
+        except _Missing:
+            return 0
 
     def _listing(self, container: str, prefix: str) -> Iterator[Listed]:
         what = f"list {container}/{prefix}"

@@ -274,6 +274,7 @@ def means_of(database: databases.Database, cloud: Cloud) -> tuple[Means, Markers
         hosts=nothing,
         guests=nothing,
         snapshots=nothing,
+        sizes=nothing,
         probe=lambda compute, member, server: {"records_bad": 0, "member": member.name},
     )
     return means, markers

@@ -20,6 +20,8 @@ from isthmus.lab.running import Completed, run
 # A command to the monitor takes tenths of a second, or a few seconds beside a busy test run.
 _SECONDS = 60.0
 
+PROPOSE_SECONDS = "0.05"
+
 # How long one attempt to write an object may take before the daemons are asked anew.
 _PATIENCE = 3.0
 
@@ -167,7 +169,11 @@ def _make_osd(cluster: Cluster) -> None:
 def _make_pool(cluster: Cluster) -> None:
     cluster.tool("ceph", "osd", "pool", "create", POOL, "8")
     cluster.tool("ceph", "osd", "pool", "application", "enable", POOL, "rbd")
-    rights = {"mon": "profile rbd", "osd": "profile rbd", "mgr": "profile rbd"}
+    # Snapshots are monitor proposals, and guests are held until they are made: a second each by default.
+    cluster.tool("ceph", "config", "set", "mon", "paxos_propose_interval", PROPOSE_SECONDS)
+    # The profile alone may not ask for that setting.
+    monitors = 'profile rbd, allow command "config get"'
+    rights = {"mon": monitors, "osd": "profile rbd", "mgr": "profile rbd"}
     path = cluster.etc / f"{CLUSTER}.client.{CLIENT}.keyring"
     _account(cluster, f"client.{CLIENT}", rights, path)
 

@@ -141,7 +141,7 @@ class BackUp(Step):
         )
         run.guard()
         cinder = self.means.cinder(group.project_id)
-        made = running.run(cinder, order, sources, stored=self.means.store.stored_bytes)
+        made = running.run(cinder, order, sources, stored=self.means.sizes(group.project_id))
         total = sum(each.stored_bytes for each in made)
         return {"backups": [documents.write(each) for each in made], "stored_bytes": total}
 

@@ -36,6 +36,10 @@ from isthmus.recovery.snapshots.rbd import Cluster, RbdSnapshots
 Snapshots = Callable[[Policy, Cinder, Sequence[str], str, str], Driver]
 """The driver for policy, Cinder, volumes, round id, group id."""
 
+Sizes = Callable[[str], Callable[[str, str], int]]
+"""For a project, whose account of the store Cinder's backups of its volumes lie in: the bytes below a
+prefix of a container."""
+
 Probe = Callable[[Any, Member, str], Mapping[str, Any]]
 """Tests the guest of a member in the server with this id of this Nova; returns figures for the report, raises
 IsthmusError when the guest is not what it should be, UnavailableError when it does not answer yet."""
@@ -59,6 +63,7 @@ class Means:
     hosts: Hosts
     guests: Guests
     snapshots: Snapshots
+    sizes: Sizes
     hook_scripts: Path | None = None
     backup_container: str | None = None
     seal_to: tuple[x25519.X25519PublicKey, ...] = ()
