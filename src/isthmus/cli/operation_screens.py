@@ -89,7 +89,7 @@ def before_approval(operation: Document) -> Iterator[str]:
     yield f"{operation['kind']} of group {operation['group']} in {operation['site']}"
     yield f"requested by {operation['by']} at {operation['requested_at']}"
     if operation["lost_seconds"] is not None:
-        yield f"  WILL BE LOST: the last {_duration(operation['lost_seconds'])}{_bytes(operation)}"
+        yield f"  {_age(operation)}"
     for name, text in (plan.get("facts") or {}).items():
         yield f"  {name}: {text}"
     for finding in plan.get("findings", []):
@@ -97,6 +97,14 @@ def before_approval(operation: Document) -> Iterator[str]:
     yield f"  {len(plan.get('steps', []))} steps:"
     for step in plan.get("steps", []):
         yield f"    {step['title']}"
+
+
+def _age(operation: Document) -> str:
+    """What the age of the data means: only a failover gives up what was written since."""
+    age = _duration(operation["lost_seconds"])
+    if operation["kind"] == "failover":
+        return f"WILL BE LOST: the last {age}{_bytes(operation)}"
+    return f"Data: {age} old; nothing is given up, the servers in production are not touched"
 
 
 def _bytes(operation: Document) -> str:

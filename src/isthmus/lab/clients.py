@@ -20,13 +20,13 @@ def write(home: Home, environment: Environment, template: Template) -> None:
     """Write clouds.yaml (0600, it holds passwords) and sites.yaml."""
     replace(home.clouds, yaml.safe_dump(clouds(environment, template), sort_keys=False), mode=0o600)
     replace(home.sites, yaml.safe_dump(sites(environment), sort_keys=False), mode=0o644)
+    if template_compute.wanted(environment):
+        text = yaml.safe_dump(approver(environment, template), sort_keys=False)
+        replace(home.approver, text, mode=0o600)
 
 
 def clouds(environment: Environment, template: Template) -> dict[str, object]:
-    """A cloud per site (admin), `isthmus` (admin, the one login URL), `demo` (a plain member, the one login URL).
-
-    Where there is recovery, `approver` approves what admin asks for.
-    """
+    """A cloud per site (admin), `isthmus` (admin, the one login URL), and `demo` (a plain member, the one login URL)."""
     admin, demo = template.secret("admin"), template.secret("demo")
     entries = {
         site.name: _cloud(f"http://{site.management}:{IDENTITY_PORT}/v3", "admin", admin, site.name)
@@ -35,12 +35,19 @@ def clouds(environment: Environment, template: Template) -> dict[str, object]:
     first = environment.sites[0].name
     entries["isthmus"] = _cloud(login_url(environment), "admin", admin, first)
     entries["demo"] = _cloud(login_url(environment), "demo", demo, first)
-    if template_compute.wanted(environment):
-        approver = template.secret("approver")
-        entries["approver"] = _cloud(
-            login_url(environment), "approver", approver, first, project="demo"
-        )
     return {"clouds": entries}
+
+
+def approver(environment: Environment, template: Template) -> dict[str, object]:
+    """The same clouds for the person who approves what admin asks for."""
+    password = template.secret("approver")
+    urls = {site.name: f"http://{site.management}:{IDENTITY_PORT}/v3" for site in environment.sites}
+    return {
+        "clouds": {
+            name: _cloud(url, "approver", password, name, project="demo")
+            for name, url in urls.items()
+        }
+    }
 
 
 def _cloud(
@@ -86,11 +93,11 @@ def _engine(site: SiteSpec) -> dict[str, str]:
     return {"engine": f"http://{site.management}:{ENGINE_PORT}"}
 
 
-def exports(home: Home, environment: Environment) -> dict[str, str]:
-    """Environment variables for stock clients and for `isthmus`."""
+def exports(home: Home, environment: Environment, *, approver: bool = False) -> dict[str, str]:
+    """Environment variables for stock clients and for `isthmus`, as admin or as the approver."""
     direct = [os.environ.get("no_proxy", ""), str(environment.management)]
     return {
-        "OS_CLIENT_CONFIG_FILE": str(home.clouds),
+        "OS_CLIENT_CONFIG_FILE": str(home.approver if approver else home.clouds),
         "ISTHMUS_SITES": str(home.sites),
         # A workstation's HTTP proxy knows nothing of the lab's addresses.
         "no_proxy": ",".join(filter(None, direct)),

@@ -51,6 +51,11 @@ class Home:
         return self.lab / "clouds.yaml"
 
     @property
+    def approver(self) -> Path:
+        """clouds.yaml of the person who approves what others ask for."""
+        return self.lab / "approver.yaml"
+
+    @property
     def sites(self) -> Path:
         return self.lab / "sites.yaml"
 

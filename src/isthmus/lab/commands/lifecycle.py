@@ -10,7 +10,7 @@ from cliff.command import Command
 from cliff.lister import Lister
 
 from isthmus.errors import IsthmusError
-from isthmus.lab import bringup, clients, home, preflight, progress
+from isthmus.lab import bringup, clients, errors, home, preflight, progress
 from isthmus.lab import environment as environments
 from isthmus.lab.home import Home
 
@@ -124,8 +124,24 @@ class Test(Lister):
 class Env(Command):
     """Print the exports for stock clients and for isthmus: eval $(isthmus lab env)."""
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--approver",
+            action="store_true",
+            help="As the person who approves operations of recovery, not as admin.",
+        )
+        return parser
+
     def take_action(self, arguments: argparse.Namespace) -> None:
         where = place()
         environment = home.require_record(where).environment
-        for name, value in clients.exports(where, environment).items():
+        if arguments.approver and not where.approver.exists():
+            raise errors.BadRequest(
+                what="nobody approves anything here",
+                where=f"environment {environment.name}",
+                cause="it has no servers to bring back; recovery and full have",
+            )
+        told = clients.exports(where, environment, approver=arguments.approver)
+        for name, value in told.items():
             self.app.stdout.write(f"export {name}={shlex.quote(value)}\n")
