@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab_fixtures import ends_of_logs, lab, lab_up, machine, network_lab, network_up, wide_up
+from lab_fixtures import (
+    ends_of_logs,
+)
 
-__all__ = ["lab", "lab_up", "machine", "network_lab", "network_up", "wide_up"]
+__all__ = [
+    *("lab", "lab_up", "machine", "network_lab", "network_up", "recovery_up", "wide_up"),
+]
 
-NETWORK = Path(__file__).parent / "network"
+# Their environments have tests for a run of their own.
+FOLDERS = tuple(Path(__file__).parent / name for name in ("network", "recovery"))
 
 # What of the networks belongs to `make test`: a whole module, and single tests of others. `make test-long` runs the rest.
 MODULES = {"test_network_engine.py"}
@@ -26,10 +31,10 @@ SINGLE = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to a run of their own what is in the folder `network` and named above by nobody."""
+    """Leave to a run of their own what is in those folders and named above by nobody."""
     for item in items:
         named = item.path.name in MODULES or item.name in SINGLE
-        if item.path.is_relative_to(NETWORK) and not named:
+        if not named and any(item.path.is_relative_to(folder) for folder in FOLDERS):
             item.add_marker(pytest.mark.long)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from network_lab import NetworkLab
+from recovery_lab import RecoveryLab
 from running_lab import Lab, Quiet
 
 from isthmus.errors import HostError, IsthmusError, PrivilegeError
@@ -17,7 +18,12 @@ from isthmus.lab import bringup, environment, home, processes, progress
 
 KEEP = "ISTHMUS_KEEP_LAB"
 TOLD = 25  # lines of each log
-KINDS: dict[str, type[Lab]] = {"identity": Lab, "network": NetworkLab, "wide": NetworkLab}
+KINDS: dict[str, type[Lab]] = {
+    "identity": Lab,
+    "network": NetworkLab,
+    "wide": NetworkLab,
+    "recovery": RecoveryLab,
+}
 
 
 class Machine:
@@ -88,6 +94,14 @@ def wide_up(machine: Machine) -> NetworkLab:
     """The environment `wide`."""
     found = machine.provide("wide")
     assert isinstance(found, NetworkLab)
+    return found
+
+
+@pytest.fixture(scope="module")
+def recovery_up(machine: Machine) -> RecoveryLab:
+    """The environment `recovery`."""
+    found = machine.provide("recovery")
+    assert isinstance(found, RecoveryLab)
     return found
 
 

@@ -121,5 +121,5 @@ def _unusable(field: str, cause: str) -> errors.ConfigurationError:
         where=f"field recovery.{field}",
         cause=cause,
         unchanged="nothing was started or changed",
-        next_command="isthmus recovery key show",
+        next_command="openssl pkey -in KEY.pem -pubout -outform DER | tail -c 32 | base64",
     )
