@@ -10,7 +10,6 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import openstack
@@ -20,9 +19,10 @@ from openstack.connection import Connection
 from isthmus.lab import errors, home, templates
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.guest_image import building
+from isthmus.lab.guest_image.building import GuestImage
 from isthmus.lab.home import Home
 
-FLAVOR = IMAGE = "isthmus-guest"
+FLAVOR = "isthmus-guest"
 VOLUME_GIB = 1
 
 # From who is asked by all to who asks; each asks the one before.
@@ -77,13 +77,13 @@ class Site:
         self.admin = _connected(place, site.name, site.name)
         self.demo = _connected(place, "demo", site.name)
 
-    def prepare(self, vnf: str, cidr: str, image: Path) -> None:
+    def prepare(self, vnf: str, cidr: str, image: GuestImage) -> None:
         """What servers need before there are any: image, flavor, network, security group."""
         properties: dict[str, Any] = dict(building.PROPERTIES)
-        if self.admin.image.find_image(IMAGE) is None:
+        if self.admin.image.find_image(image_name(image)) is None:
             self.admin.image.create_image(
-                IMAGE,
-                filename=str(image),
+                image_name(image),
+                filename=str(image.path),
                 disk_format="raw",
                 container_format="bare",
                 visibility="public",
@@ -117,10 +117,13 @@ class Site:
             remote_group_id=group.id,
         )
 
-    def member(self, vnf: str, role: str, address: str, peer: str | None) -> Member:
+    def member(
+        self, vnf: str, role: str, address: str, peer: str | None, image: GuestImage
+    ) -> Member:
         """A server with its port and its two volumes; it may still be starting."""
         name = f"{vnf}-{role}"
-        volumes = [self._volume(f"{name}-root", self._image()), self._volume(f"{name}-data", None)]
+        root = self.demo.image.find_image(image_name(image), ignore_missing=False)
+        volumes = [self._volume(f"{name}-root", str(root.id)), self._volume(f"{name}-data", None)]
         server = self.demo.compute.find_server(name)
         if server is None:
             for volume in volumes:
@@ -147,9 +150,6 @@ class Site:
                 where=self.name,
                 cause=f"{found.status}: {found.fault or error}",
             ) from error
-
-    def _image(self) -> str:
-        return str(self.demo.image.find_image(IMAGE, ignore_missing=False).id)
 
     def _volume(self, name: str, image_id: str | None) -> str:
         found = self.demo.block_storage.find_volume(name)
@@ -212,7 +212,7 @@ def create(place: Home, name: str, *, site: str, cidr: str, say: Say) -> Vnf:
     """Make the VNF in `site`, and in the other sites with computing what it needs to come back there."""
     record = home.require_record(place)
     say("image")
-    image = building.cached(place.templates).path
+    image = building.cached(place.templates)
     sites = {each.name: Site(place, each) for each in computing(record.environment)}
     if site not in sites:
         raise errors.BadRequest(
@@ -228,7 +228,7 @@ def create(place: Home, name: str, *, site: str, cidr: str, say: Say) -> Vnf:
     for number, role in enumerate(ROLES):
         say(f"{site}: server {name}-{role}, with two volumes")
         address = _address(cidr, _FIRST_ADDRESS + number)
-        members.append(sites[site].member(name, role, address, peer))
+        members.append(sites[site].member(name, role, address, peer, image))
         peer = address
     for member in members:
         say(f"{site}: {member.role} starts")
@@ -248,6 +248,11 @@ def delete(place: Home, name: str, *, say: Say) -> None:
 def computing(environment: Environment) -> Iterator[SiteSpec]:
     """The sites in which servers run."""
     return (site for site in environment.sites if templates.COMPUTE in site.components)
+
+
+def image_name(image: GuestImage) -> str:
+    """With its key: an image of another content is another image."""
+    return f"isthmus-guest-{image.key[:8]}"
 
 
 def _connected(place: Home, cloud: str, region: str) -> Connection:
