@@ -47,7 +47,12 @@ class Model:
         self.backups: dict[str, Json] = {}
         self.backend: set[tuple[str, str]] = set()
         """Snapshots of the backend that Cinder does not know, by volume and name."""
-        self.limits = {"snapshots": 100, "gigabytes": 1000}
+        self.limits = {
+            "snapshots": 100,
+            "gigabytes": 1000,
+            "backups": 100,
+            "backup_gigabytes": 1000,
+        }
         self.fail: Callable[[str, str], bool] = lambda method, path: False
         self.requests: list[str] = []
 
@@ -116,7 +121,13 @@ class Model:
         return {"metadata": self.volumes[volume_id]["metadata"]}
 
     def quota(self, *_: Any, **__: Any) -> Json:
-        used = {"snapshots": len(self.snapshots), "gigabytes": len(self.snapshots)}
+        snapshots, backups = len(self.snapshots), len(self.backups)
+        used = {
+            "snapshots": snapshots,
+            "gigabytes": snapshots,
+            "backups": backups,
+            "backup_gigabytes": backups,
+        }
         quota = {
             name: {"limit": limit, "in_use": used[name], "reserved": 0}
             for name, limit in self.limits.items()

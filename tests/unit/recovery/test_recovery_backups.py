@@ -158,10 +158,13 @@ def test_a_backup_on_another_parent_than_was_proved_is_deleted(
     } == {2}
 
 
-def test_the_quota_is_looked_at_before_anybody_is_frozen(cinder: Cinder, model: Model) -> None:
-    model.limits["snapshots"] = 2
+@pytest.mark.parametrize("kind", ["snapshots", "backups"])
+def test_the_quota_is_looked_at_before_anybody_is_frozen(
+    cinder: Cinder, model: Model, kind: str
+) -> None:
+    model.limits[kind] = 2
     driver = CinderSnapshots(cinder, VOLUMES, round_id="r", group_id="group")
-    with pytest.raises(SnapshotError, match="snapshots: 0 of 2 used, 3 more needed"):
+    with pytest.raises(SnapshotError, match=f"{kind}: 0 of 2 used, 3 more needed"):
         driver.prepare()
     assert model.snapshots == {}
 

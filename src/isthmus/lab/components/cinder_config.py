@@ -75,17 +75,6 @@ def _default(told: Volumes) -> service_config.Section:
         "glance_api_servers": f"http://{site.front}:{config.IMAGE_PORT}",
         "enabled_backends": BACKEND,
         "storage_availability_zone": "nova",
-        # Quotas would end a long run of checkpoints; the product looks at them before a freeze all the same.
-        **dict.fromkeys(
-            (
-                "quota_volumes",
-                "quota_snapshots",
-                "quota_gigabytes",
-                "quota_backups",
-                "quota_backup_gigabytes",
-            ),
-            -1,
-        ),
         "image_conversion_dir": f"{folder}/conversion",
         "osapi_volume_workers": 1,
         "report_interval": 10,

@@ -85,12 +85,18 @@ def for_all(
 
 
 def check_quota(cinder: Cinder, sizes_gib: Sequence[int]) -> None:
-    """Raise SnapshotError when the project has no room for one snapshot of each volume.
+    """Raise SnapshotError when the project has no room for a snapshot and a backup of each volume.
 
-    Before the freeze, because adoption counts against the quota *after* the window.
+    Before the freeze, because both count against the quota *after* the window.
     """
-    quotas = cinder.quotas("snapshots", "gigabytes")
-    wanted = {"snapshots": len(sizes_gib), "gigabytes": sum(sizes_gib)}
+    number, size = len(sizes_gib), sum(sizes_gib)
+    wanted = {
+        "snapshots": number,
+        "gigabytes": size,
+        "backups": number,
+        "backup_gigabytes": size,
+    }
+    quotas = cinder.quotas(*wanted)
     short = [name for name, more in wanted.items() if not quotas[name].room_for(more)]
     if short:
         words = ", ".join(
@@ -98,9 +104,9 @@ def check_quota(cinder: Cinder, sizes_gib: Sequence[int]) -> None:
             for name in short
         )
         raise SnapshotError(
-            "the quota of the project has no room for the snapshots",
+            "the quota of the project has no room for snapshots and their backups",
             where=f"site {cinder.region}",
             cause=words,
             unchanged="no guest was frozen",
-            next_command=f"openstack quota set --{short[0]} N PROJECT",
+            next_command=f"openstack quota set --{short[0].replace('_', '-')} N PROJECT",
         )
