@@ -68,7 +68,7 @@ def rebuild(
     for found in by_group.values():
         sound += _sound(found, site, findings)
         _compare(found, site, findings)
-    groups = [found[-1].group for found in by_group.values()]
+    groups = _named_apart([found[-1] for found in by_group.values()], site, findings)
     _check_groups(groups, site, findings)
     _check_markers(groups, sound, markers or {}, site, findings)
     return Rebuilt(
@@ -228,6 +228,37 @@ def _contradictions(found: list[Manifest], site: str) -> list[Finding]:
                     )
                 )
     return wrong
+
+
+def _named_apart(newest: list[Manifest], site: str, findings: list[Finding]) -> list[Group]:
+    """The groups, each under a name of its own: a group that was deleted, and declared anew under its
+    name, is in the store twice. Whoever was protected last keeps the name."""
+    groups, taken = [], set()
+    for each in sorted(newest, key=lambda one: (one.written_at, one.group.id), reverse=True):
+        group = each.group
+        name = (group.name, group.project_id)
+        if name in taken:
+            findings.append(_renamed(group, site))
+            group = dataclasses.replace(group, name=_longer(group))
+        taken.add(name)
+        groups.append(group)
+    return sorted(groups, key=lambda one: one.id)
+
+
+def _longer(group: Group) -> str:
+    return f"{group.name}-{group.id[:8]}"
+
+
+def _renamed(group: Group, site: str) -> Finding:
+    return Finding(
+        code=Code.GROUP_DIFFERS,
+        outcome=Outcome.WARN,
+        subject=f"group {group.name}",
+        site=site,
+        summary=f"an older group of that name is called {_longer(group)} here",
+        cause=f"group {group.id} has checkpoints in the store, and a newer one has its name",
+        remedy=f"if it is no more: isthmus group delete {_longer(group)}",
+    )
 
 
 def _check_groups(groups: list[Group], site: str, findings: list[Finding]) -> None:

@@ -162,3 +162,21 @@ def test_a_site_that_came_back_must_not_run_what_has_moved() -> None:
     assert "belongs to site lyon" in (may_run("paris", 1, a_marker("g", 2, "lyon")) or "")
     assert "belongs to site lyon" in (may_run("paris", 2, a_marker("g", 2, "lyon")) or "")
     assert may_run("paris", 3, a_marker("g", 2, "lyon")) is None
+
+
+def test_of_two_groups_of_one_name_the_one_that_was_protected_last_keeps_it() -> None:
+    old, new = chained("old", 1)[0], chained("new", 1)[0]
+    old = dataclasses.replace(old, group=dataclasses.replace(old.group, name="vnf"))
+    new = dataclasses.replace(
+        new,
+        group=dataclasses.replace(new.group, name="vnf"),
+        written_at=old.written_at + datetime.timedelta(seconds=1),
+    )
+    found = rebuild([stored(new), stored(old)], site="lyon", ring=RING)
+    assert {each.id: each.name for each in found.groups} == {
+        new.group.id: "vnf",
+        old.group.id: f"vnf-{old.group.id[:8]}",
+    }
+    assert [(each.code, each.outcome) for each in found.findings] == [
+        (Code.GROUP_DIFFERS, Outcome.WARN)
+    ]

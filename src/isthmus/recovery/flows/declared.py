@@ -213,7 +213,12 @@ class Declared:
         """Take over what manifests say; how many groups, policies and checkpoints were new or
         changed. What is declared here and newer stays."""
         policies = [each for each in rebuilt.policies if self._kept_policy(each)]
-        groups = [each for each in rebuilt.groups if self._kept_group(each)]
+        # Who has to give a name up does so before the other takes it.
+        known_names = {each.id: each.name for each in self.groups()}
+        ordered = sorted(
+            rebuilt.groups, key=lambda one: known_names.get(one.id) in (None, one.name)
+        )
+        groups = [each for each in ordered if self._kept_group(each)]
         known = {each.id: each for each in self.checkpoints()}
         fresh = [each for each in rebuilt.checkpoints if known.get(each.id) != each]
         for each in fresh:
@@ -230,9 +235,14 @@ class Declared:
         known = next((each for each in self.groups() if each.id == group.id), None)
         if known is None:
             self.create_group(group)
-        elif known.revision < group.revision:
+        elif self._outdated(known, group):
             self._replace(tables.Group, group, group.id, self._revision(group.id))
-        return known is None or known.revision < group.revision
+        return known is None or self._outdated(known, group)
+
+    @staticmethod
+    def _outdated(known: Group, found: Group) -> bool:
+        renamed = known.revision == found.revision and known.name != found.name
+        return known.revision < found.revision or renamed
 
     def _revision(self, group_id: str) -> int:
         found = self._known(tables.Group, Group.from_document)
