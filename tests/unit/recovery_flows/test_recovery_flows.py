@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from isthmus.operations.values import Operation, Outcome, Phase
 from isthmus.recovery.flows import returning
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.flows.service import Service
+from isthmus.recovery.rebuild import Rebuilt
 from isthmus.store import databases, schema
 
 EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": []}
@@ -230,6 +232,25 @@ def test_a_database_that_was_lost_is_rebuilt_from_manifests(lyon: Lyon, tmp_path
     assert declared.groups() == lyon.means.declared.groups()
     assert declared.checkpoints() == lyon.means.declared.checkpoints()
     assert service.rebuild()[0] == (0, 0, 0)
+
+
+def test_a_group_that_gives_its_name_up_does_so_before_another_takes_it(lyon: Lyon) -> None:
+    declared = lyon.means.declared
+    old = declared.group("vnf")
+    members = tuple(
+        dataclasses.replace(each, server_id=f"new-{each.server_id}") for each in old.members
+    )
+    new = dataclasses.replace(old, id=str(uuid.uuid4()), members=members)
+    rebuilt = Rebuilt(
+        groups=(new, dataclasses.replace(old, name="vnf-old")),
+        policies=(),
+        checkpoints=(),
+        manifests={},
+        findings=(),
+    )
+    assert declared.keep(rebuilt)[0] == 2
+    assert {each.id: each.name for each in declared.groups()} == {new.id: "vnf", old.id: "vnf-old"}
+    assert declared.keep(rebuilt)[0] == 0
 
 
 def test_of_two_changes_of_a_group_from_the_same_reading_one_is_refused(lyon: Lyon) -> None:
