@@ -115,7 +115,8 @@ def test_after_the_loss_of_its_site_it_goes_on_in_the_other_with_its_records(sto
     print(f"failover: {time.monotonic() - began:.0f} s from approval to tested")
     assert done["phase"] == "awaiting-commit", done
     committed = ("operation", "commit", asked["id"], "--ask", "lyon", "--wait")
-    assert lab.isthmus(*committed, seconds=120)["outcome"] == "succeeded"
+    done = lab.isthmus(*committed, seconds=120, approver=True)
+    assert done["outcome"] == "succeeded", done
     there = story.seen(lab.lyon).demo
     servers = {each.name: each for each in there.compute.servers()}
     assert set(servers) == {f"{NAME}-{role}" for role in vnf.ROLES}

@@ -61,7 +61,7 @@ class Returning:
             checkpoint_id=chosen.id,
             findings=tuple(findings),
             facts={
-                "Checkpoint": f"{chosen.seq}, {chosen.consistency}",
+                "Returns to": f"checkpoint {chosen.seq}, {chosen.consistency}",
                 "Members": ", ".join(each.name for each in group.members),
                 "To": f"{means.site}, " + ("isolated networks" if self._isolated else "for good"),
             },
