@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 from running_lab import Lab
 
-from isthmus.lab import clients
-from isthmus.lab.components import base
+from isthmus.lab import clients, inside, vnf
+from isthmus.lab.components import base, host_agent
+from isthmus.lab.environment import SiteSpec
+from isthmus.sites import signing
 
 # Six volumes are hashed and copied beside three emulated guests, on two cores.
 OPERATION_SECONDS = 900.0
@@ -36,6 +39,26 @@ class RecoveryLab(Lab):
         return self.isthmus(
             *words, seconds=OPERATION_SECONDS, text=str(asked["code"]), approver=True
         )
+
+    def shell(self, site: SiteSpec, server_id: str, command: str) -> str:
+        """What a shell command prints in the guest of a server, run by the agent of its host as the site's engine asks."""
+        server = vnf.Site(self.home, site).admin.compute.get_server(server_id)
+        host = next(each for each in site.host_specs if each.name == server.compute_host)
+        path = f"/guests/{server.instance_name}/exec"
+        body = json.dumps({"command": ["/bin/sh", "-c", command], "timeout_s": 60}).encode()
+        template = next(iter(self.units.values())).context.template
+        signer = signing.Signer(
+            template.secret(host_agent.SIGNING).encode(), signing.engine_name(site.name)
+        )
+        headers = signer.headers("POST", path, body, to=signing.host_name(site.name, host.name))
+        headers["Content-Type"] = "application/json"
+        url = f"http://{host_agent.endpoint(host.address)}{path}"
+        answer = inside.within(
+            site.namespace, lambda: requests.post(url, data=body, headers=headers, timeout=90)
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["exit"] == 0, answer.json()
+        return str(answer.json()["output"]).strip()
 
     def _run(
         self, words: Sequence[str], *, seconds: float, text: str = "", approver: bool = False

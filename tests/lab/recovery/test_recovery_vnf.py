@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from recovery_lab import OPERATION_SECONDS, RecoveryLab
 
-from isthmus.lab import vnf
+from isthmus.lab import vnf, waiting
 from isthmus.lab.environment import SiteSpec
 
 pytestmark = pytest.mark.lab
 
 NAME, POLICY = "vnf", "gold"
 MAKE_SECONDS = 600.0
+# Three emulated guests: one number from one end to the other takes seconds.
+GOES_ON_SECONDS = 120.0
 EVERYTHING = [
     *("flavor", "network", "subnet", "volume-type", "zone", "keypair"),
     *("security-group", "image", "server-group"),
@@ -123,3 +125,27 @@ def test_after_the_loss_of_its_site_it_goes_on_in_the_other_with_its_records(sto
     assert {each.status for each in servers.values()} == {"ACTIVE"}
     addresses = {found["addr"] for each in servers.values() for found in each.addresses[NAME]}
     assert addresses == {"10.80.0.10", "10.80.0.11", "10.80.0.12"}
+    _assert_of_one_point_in_time(lab, {name: each.id for name, each in servers.items()})
+
+
+def _assert_of_one_point_in_time(lab: RecoveryLab, servers: dict[str, str]) -> None:
+    """Nobody has what those before have not: the database's numbers were acknowledged, and those were issued. And all go on."""
+
+    def counts() -> list[int]:
+        # They count on while they are read, so that whoever has least is read first.
+        logs = {"database": "persisted", "middle": "acknowledged", "client": "issued"}
+        return [
+            int(lab.shell(lab.lyon, servers[f"{NAME}-{role}"], f"wc -l </data/vdb/{log}.log"))
+            for role, log in logs.items()
+        ]
+
+    first = counts()
+    assert first == sorted(first), f"persisted, acknowledged, issued: {first}"
+    assert first[0] > 0
+    waiting.until(
+        lambda: None if min(map(int.__sub__, counts(), first)) > 0 else "somebody stands still",
+        deadline=GOES_ON_SECONDS,
+        what="the protocol does not go on",
+        where="lyon",
+        interval=2.0,
+    )
