@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 from lab_fixtures import (
     ends_of_logs,
+    lab,
+    lab_up,
+    machine,
+    network_lab,
+    network_up,
+    recovery_up,
+    wide_up,
 )
 
-__all__ = [
-    *("lab", "lab_up", "machine", "network_lab", "network_up", "recovery_up", "wide_up"),
-]
+__all__ = ["lab", "lab_up", "machine", "network_lab", "network_up", "recovery_up", "wide_up"]
 
 # Their environments have tests for a run of their own.
 FOLDERS = tuple(Path(__file__).parent / name for name in ("network", "recovery"))

@@ -156,6 +156,8 @@ class _Diff:
         self._reason = reason
         self._should = {each.origin: each for each in should if own.looked_at(each.origin.port_id)}
         self._deletes: dict[str, DeletePort] = {}
+        # What stands twice for an origin that this plan is not about; the next whole plan deletes it.
+        self._spared: list[Port] = []
         self._held = self._sorted_out(own.remotes())
         self._winners = self._without_clashes()
 
@@ -179,6 +181,8 @@ class _Diff:
     def _delete(self, port: Port, origin: Origin | None, why: str) -> None:
         if origin is None or self._own.looked_at(origin.port_id):
             self._deletes[port.id] = DeletePort(port_id=port.id, origin=origin, why=why)
+        else:
+            self._spared.append(port)
 
     def _without_clashes(self) -> dict[Origin, Wanted]:
         """Those of `should` that can be had together; see `isthmus.network.clashes` for the words.
@@ -200,6 +204,7 @@ class _Diff:
     def _untouched(self) -> Iterator[Port]:
         """Ports here that keep what they have, whatever this plan does."""
         yield from self._own.locals()
+        yield from self._spared
         for origin, port in self._held.items():
             if origin not in self._should and self._why(origin) is None:
                 yield port

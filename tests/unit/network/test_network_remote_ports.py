@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from network_model import Refused, Site, declaration
 
 from isthmus.network import reconciling, remote_ports, views
@@ -56,6 +56,16 @@ def wanted(origin: Origin, mac: str, ips: tuple[str, ...]) -> Wanted:
 @given(
     locals_=st.lists(PORTS, max_size=2), held=HELD, should=WANTED, keeping=KEEPING, only=ONLY
 )  # fmt: skip
+@example(
+    locals_=[],
+    held=[
+        (ORIGINS[3], "fa:16:3e:00:00:02", (), False),
+        (ORIGINS[3], "fa:16:3e:00:00:01", (), False),
+    ],
+    should={ORIGINS[0]: ("fa:16:3e:00:00:01", ())},
+    keeping=set(),
+    only={"lyon-0", "lyon-1", "lyon-2"},
+)
 @settings(max_examples=200)
 def test_what_is_planned_is_never_refused_and_leaves_nothing_to_do(
     locals_: list[Any],
