@@ -96,7 +96,7 @@ def test_a_drill_brings_it_up_apart_judges_its_records_and_leaves_nothing(story:
     assert {site.name: story.things(site) for site in (lab.paris, lab.lyon)} == before
 
 
-def test_the_drill_is_not_for_whoever_asked_for_it(story: Story) -> None:
+def test_a_failover_is_not_approved_by_whoever_asked_for_it(story: Story) -> None:
     lab = story.lab
     asked = lab.isthmus("operation", "failover", NAME, "--ask", "lyon", "--wait", seconds=120)
     try:
