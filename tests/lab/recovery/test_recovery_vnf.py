@@ -17,7 +17,8 @@ from recovery_lab import OPERATION_SECONDS, RecoveryLab
 from isthmus.lab import vnf, waiting
 from isthmus.lab.environment import SiteSpec
 
-pytestmark = pytest.mark.lab
+# The first one brings two clouds up; each operation copies six volumes beside emulated guests.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 NAME, POLICY = "vnf", "gold"
 MAKE_SECONDS = 600.0
