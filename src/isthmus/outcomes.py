@@ -1,6 +1,7 @@
 """How bad a finding is. One scale for the findings of all capabilities that do not know each other, and for what shows them."""
 
 import enum
+from collections.abc import Iterable
 
 
 class Outcome(enum.StrEnum):
@@ -19,3 +20,8 @@ class Outcome(enum.StrEnum):
 def exit_code(word: str) -> int:
     """That of an outcome in an answer; a word of a newer release is taken for the worst."""
     return Outcome(word).exit_code if word in set(Outcome) else Outcome.ERROR.exit_code
+
+
+def worst_exit_code(words: Iterable[str]) -> int:
+    """That of the worst of these outcomes, 0 without any."""
+    return max((exit_code(word) for word in words), default=0)

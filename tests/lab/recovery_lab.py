@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import requests
 from running_lab import Lab
 
+from isthmus.engine import calling
 from isthmus.lab import clients, inside, vnf
 from isthmus.lab.components import base, host_agent
 from isthmus.lab.environment import SiteSpec
-from isthmus.sites import signing
+from isthmus.recovery.freezing.hosts import HostAgents
+from isthmus.recovery.freezing.ledger import Whereabouts
 
 # Six volumes are hashed and copied beside three emulated guests, on two cores.
 OPERATION_SECONDS = 900.0
@@ -26,7 +27,7 @@ class RecoveryLab(Lab):
         self, *words: str, codes: Sequence[int] = (0,), seconds: float = 60.0, **options: Any
     ) -> Any:
         """What a command prints as JSON; it must leave with one of `codes`."""
-        done = self._run([*words, "-f", "json"], seconds=seconds, **options)
+        done = self.run([*words, "-f", "json"], seconds=seconds, **options)
         assert done.returncode in codes, f"{' '.join(words)}: {done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
 
@@ -42,27 +43,24 @@ class RecoveryLab(Lab):
 
     def shell(self, site: SiteSpec, server_id: str, command: str) -> str:
         """What a shell command prints in the guest of a server, run by the agent of its host as the site's engine asks."""
-        server = vnf.Site(self.home, site).admin.compute.get_server(server_id)
-        host = next(each for each in site.host_specs if each.name == server.compute_host)
-        path = f"/guests/{server.instance_name}/exec"
-        body = json.dumps({"command": ["/bin/sh", "-c", command], "timeout_s": 60}).encode()
-        template = next(iter(self.units.values())).context.template
-        signer = signing.Signer(
-            template.secret(host_agent.SIGNING).encode(), signing.engine_name(site.name)
+        compute = vnf.Site(self.home, site).admin.compute
+        server = compute.get(f"/servers/{server_id}").json()["server"]
+        urls = {
+            each.name: f"http://{host_agent.endpoint(each.address)}" for each in site.host_specs
+        }
+        secret = next(iter(self.units.values())).context.template.secret(host_agent.SIGNING)
+        agents = HostAgents(calling.host_agents(urls, secret.encode(), site.name))
+        where, words = Whereabouts.of(server), ("/bin/sh", "-c", command)
+        code, output = inside.within(
+            site.namespace, lambda: agents.execute(where.host, where.domain, words, 60.0)
         )
-        headers = signer.headers("POST", path, body, to=signing.host_name(site.name, host.name))
-        headers["Content-Type"] = "application/json"
-        url = f"http://{host_agent.endpoint(host.address)}{path}"
-        answer = inside.within(
-            site.namespace, lambda: requests.post(url, data=body, headers=headers, timeout=90)
-        )
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["exit"] == 0, answer.json()
-        return str(answer.json()["output"]).strip()
+        assert code == 0, output
+        return output.strip()
 
-    def _run(
+    def run(
         self, words: Sequence[str], *, seconds: float, text: str = "", approver: bool = False
     ) -> "subprocess.CompletedProcess[str]":
+        """A command of the person who asks, or of the one who approves; `text` goes to its input."""
         told = clients.exports(self.home, self.environment, approver=approver)
         return subprocess.run(
             [base.script("isthmus"), *words],

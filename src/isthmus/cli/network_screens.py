@@ -126,9 +126,7 @@ def findings(parts: Iterable[Document]) -> Iterable[Document]:
 
 def verdict(parts: Mapping[str, Document], *, lost: frozenset[str] = frozenset()) -> int:
     """The exit code: 0 all is well, 1 warnings, 2 errors or something not done."""
-    worst = max(
-        (outcomes.exit_code(each["outcome"]) for each in findings(parts.values())), default=0
-    )
+    worst = outcomes.worst_exit_code(each["outcome"] for each in findings(parts.values()))
     undone = [site for site, part in parts.items() if not part.get("converged")]
     return 2 if set(undone) - lost else max(worst, 1 if lost & set(parts) else 0)
 

@@ -76,4 +76,4 @@ class Forgotten(About):
 
 def exit_code(found: Iterable[Any]) -> int:
     """That of the worst of these findings, 0 without any."""
-    return max((outcomes.exit_code(each["outcome"]) for each in found), default=0)
+    return outcomes.worst_exit_code(each["outcome"] for each in found)

@@ -6,6 +6,7 @@ engine whose file has no section `recovery` never imports it.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -16,7 +17,6 @@ from isthmus import errors
 from isthmus.engine import config
 from isthmus.engine.core import Engine
 from isthmus.recovery import probing, remote_store, sealing
-from isthmus.recovery.cinder import Volume
 from isthmus.recovery.epochs import Epochs
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.flows.means import Means, drivers
@@ -37,7 +37,7 @@ def build(engine: Engine, settings: config.Recovery) -> Service:
     """
     database = databases.connect(settings.database_url.get_secret_value())
     key = SigningKey.load(settings.signing_key_file)
-    ring = KeyRing(*_keys("trusted_keys", settings.trusted_keys, PublicKey.from_text).values())
+    ring = KeyRing(*_keys("trusted_keys", settings.trusted_keys, PublicKey.from_text))
     if key.public.id not in ring.ids:
         raise _unusable(
             f"trusted_keys.{engine.site}", "the own signing key is not among the trusted ones"
@@ -48,7 +48,6 @@ def build(engine: Engine, settings: config.Recovery) -> Service:
     cluster = _cluster(settings.ceph)
     hosts = HostAgents(engine.hosts)
     own = sealing.load(settings.sealing_key_file) if settings.sealing_key_file else None
-    sealed_to = _keys("sealed_to", settings.sealed_to, sealing.public_key)
     means = Means(
         site=engine.site,
         declared=Declared(database),
@@ -68,10 +67,10 @@ def build(engine: Engine, settings: config.Recovery) -> Service:
         ),
         hook_scripts=settings.hook_scripts,
         backup_container=settings.backup_container,
-        seal_to=tuple(sealed_to.values()),
+        seal_to=_keys("sealed_to", settings.sealed_to, sealing.public_key),
         unsealing_keys=(sealing.key_id(own.public_key()),) if own else (),
         unsealed=_unsealing(own),
-        digest_of=_digesting(cluster),
+        digest_of=functools.partial(volume_digest, cluster) if cluster else None,
         probe=probing.Guests(hosts),
         versions={"isthmus": importlib.metadata.version("isthmus")},
     )
@@ -89,10 +88,6 @@ def _cluster(ceph: config.Ceph | None) -> Cluster | None:
     )
 
 
-def _digesting(cluster: Cluster | None) -> Callable[[Volume], str] | None:
-    return None if cluster is None else lambda volume: volume_digest(cluster, volume)
-
-
 def _unsealing(
     own: x25519.X25519PrivateKey | None,
 ) -> Callable[[SealedText, str], str | None]:
@@ -102,17 +97,17 @@ def _unsealing(
     return unsealed
 
 
-def _keys(field: str, texts: Mapping[str, str], read: Callable[[str], K]) -> dict[str, K]:
-    """Public keys by site."""
-    found = {}
+def _keys(field: str, texts: Mapping[str, str], read: Callable[[str], K]) -> tuple[K, ...]:
+    """The public keys of sites."""
+    found = []
     for site, text in texts.items():
         try:
-            found[site] = read(text)
+            found.append(read(text))
         except ValueError:
             raise _unusable(
                 f"{field}.{site}", "it is not a public key: 32 bytes in base64"
             ) from None
-    return found
+    return tuple(found)
 
 
 def _unusable(field: str, cause: str) -> errors.ConfigurationError:

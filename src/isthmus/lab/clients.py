@@ -28,10 +28,7 @@ def write(home: Home, environment: Environment, template: Template) -> None:
 def clouds(environment: Environment, template: Template) -> dict[str, object]:
     """A cloud per site (admin), `isthmus` (admin, the one login URL), and `demo` (a plain member, the one login URL)."""
     admin, demo = template.secret("admin"), template.secret("demo")
-    entries = {
-        site.name: _cloud(f"http://{site.management}:{IDENTITY_PORT}/v3", "admin", admin, site.name)
-        for site in environment.sites
-    }
+    entries = _each_site(environment, "admin", admin, project="admin")
     first = environment.sites[0].name
     entries["isthmus"] = _cloud(login_url(environment), "admin", admin, first)
     entries["demo"] = _cloud(login_url(environment), "demo", demo, first)
@@ -41,12 +38,22 @@ def clouds(environment: Environment, template: Template) -> dict[str, object]:
 def approver(environment: Environment, template: Template) -> dict[str, object]:
     """The same clouds for the person who approves what admin asks for."""
     password = template.secret("approver")
-    urls = {site.name: f"http://{site.management}:{IDENTITY_PORT}/v3" for site in environment.sites}
+    return {"clouds": _each_site(environment, "approver", password, project="demo")}
+
+
+def _each_site(
+    environment: Environment, user: str, password: str, *, project: str
+) -> dict[str, dict[str, object]]:
+    """A cloud per site, under its name."""
     return {
-        "clouds": {
-            name: _cloud(url, "approver", password, name, project="demo")
-            for name, url in urls.items()
-        }
+        site.name: _cloud(
+            f"http://{site.management}:{IDENTITY_PORT}/v3",
+            user,
+            password,
+            site.name,
+            project=project,
+        )
+        for site in environment.sites
     }
 
 

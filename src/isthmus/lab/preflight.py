@@ -98,7 +98,7 @@ def missing_packages(environment: Environment) -> dict[str, str]:
     wanted = dict(COMMANDS)
     if any(site.hosts for site in environment.sites):
         wanted |= HOST_COMMANDS
-    if any(templates.COMPUTE in site.components for site in environment.sites):
+    if templates.computing(environment):
         wanted |= COMPUTE_COMMANDS
     absent = {
         name: package for name, package in wanted.items() if shutil.which(name, path=path) is None

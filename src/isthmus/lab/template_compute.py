@@ -26,7 +26,6 @@ _DATABASES = {
 
 # The engine's account in its site's own database, with rights on single tables: see `schema.engine_grants`.
 _RECOVERY_USER = "recovery"
-_UPGRADE_SECONDS = 120.0
 
 # Nova fills these in from its own configuration, so that the rows are right in every site.
 _URL = "{scheme}://{username}:{password}@{hostname}:{port}/"
@@ -53,7 +52,7 @@ _SERVICES = {
 
 def wanted(environment: Environment) -> bool:
     """Whether the environment has computing."""
-    return any(templates.COMPUTE in site.components for site in environment.sites)
+    return bool(templates.computing(environment))
 
 
 def endpoints(site: SiteSpec) -> dict[str, tuple[int, str]]:
@@ -85,15 +84,15 @@ def migrate(context: Context, secrets: Mapping[str, str], *, timeout: float) -> 
     mariadb.query(
         context, "UPDATE cinder.quota_classes SET hard_limit = -1 WHERE class_name = 'default'"
     )
-    _recovery(context)
+    _recovery(context, timeout)
 
 
-def _recovery(context: Context) -> None:
+def _recovery(context: Context, timeout: float) -> None:
     """The engine's tables, made by root; its account may use them and change nothing of what they are."""
     url = f"mysql+pymysql://root@localhost/{SCHEMA}?unix_socket={mariadb.socket_path(context)}"
     file = str(context.write("recovery.url", url))
     words = ["isthmus", "recovery", "schema", "upgrade", "--url-file", file]
-    _manage([*words, "--engine-user", _RECOVERY_USER], _UPGRADE_SECONDS)
+    _manage([*words, "--engine-user", _RECOVERY_USER], timeout)
 
 
 def _nova(context: Context, secrets: Mapping[str, str], timeout: float) -> None:

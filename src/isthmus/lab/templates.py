@@ -13,10 +13,11 @@ import importlib.metadata
 import importlib.resources
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.lab.environment import Environment
+from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.running import run
 
 _FORMAT = 2
@@ -88,6 +89,11 @@ def load(path: Path) -> Template | None:
         return None
 
 
+def computing(environment: Environment) -> list[SiteSpec]:
+    """The sites in which servers run."""
+    return [site for site in environment.sites if COMPUTE in site.components]
+
+
 def key(environment: Environment) -> str:
     """Names the template that fits: changes with the environment, the packages and the programs that make it."""
     folder = Path(str(importlib.resources.files("isthmus.lab")))
@@ -100,10 +106,10 @@ def key(environment: Environment) -> str:
     ]
     if networked := [site.name for site in environment.sites if NETWORK in site.components]:
         parts += [*networked, importlib.metadata.version("neutron")]
-        parts += [text for name in _NETWORK_SEEDS for text in _texts(folder / name)]
-    if computing := [site.name for site in environment.sites if COMPUTE in site.components]:
-        parts += [*computing, *(importlib.metadata.version(name) for name in _COMPUTE_PACKAGES)]
-        parts += [text for name in _COMPUTE_SEEDS for text in _texts(folder / name)]
+        parts += _texts(folder, _NETWORK_SEEDS)
+    if served := [site.name for site in computing(environment)]:
+        parts += [*served, *(importlib.metadata.version(name) for name in _COMPUTE_PACKAGES)]
+        parts += _texts(folder, _COMPUTE_SEEDS)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -112,9 +118,12 @@ def _mariadb_version() -> str:
     return run(["mariadbd", "--version"]).stdout
 
 
-def _texts(path: Path) -> list[str]:
-    """The Python sources at or below `path`, in a fixed order."""
-    found = [path] if path.is_file() else sorted(path.rglob("*.py"))
+def _texts(folder: Path, names: Sequence[str]) -> list[str]:
+    """The Python sources at or below these places of a folder, in a fixed order."""
+    found: list[Path] = []
+    for name in names:
+        path = folder / name
+        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
     return [source.read_text() for source in found]
 
 

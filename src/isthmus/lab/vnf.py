@@ -7,9 +7,9 @@ is looked for before it is made, so that a run that was cut off is repeated.
 """
 
 import base64
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 import openstack
@@ -17,7 +17,7 @@ from openstack.config import OpenStackConfig
 from openstack.connection import Connection
 
 from isthmus.lab import errors, home, templates
-from isthmus.lab.environment import Environment, SiteSpec
+from isthmus.lab.environment import SiteSpec
 from isthmus.lab.guest_image import building
 from isthmus.lab.guest_image.building import GuestImage
 from isthmus.lab.home import Home
@@ -53,7 +53,6 @@ class Vnf:
 
     name: str
     site: str
-    cidr: str
     project_id: str
     members: tuple[Member, ...]
 
@@ -208,12 +207,12 @@ class Site:
             network.delete_security_group(group)
 
 
-def create(place: Home, name: str, *, site: str, cidr: str, say: Say) -> Vnf:
+def create(place: Home, name: str, *, site: str, cidr: IPv4Network, say: Say) -> Vnf:
     """Make the VNF in `site`, and in the other sites with computing what it needs to come back there."""
     record = home.require_record(place)
     say("image")
     image = building.cached(place.templates)
-    sites = {each.name: Site(place, each) for each in computing(record.environment)}
+    sites = {each.name: Site(place, each) for each in templates.computing(record.environment)}
     if site not in sites:
         raise errors.BadRequest(
             what=f"site {site} runs no servers",
@@ -222,32 +221,27 @@ def create(place: Home, name: str, *, site: str, cidr: str, say: Say) -> Vnf:
         )
     for each in sites.values():
         say(f"{each.name}: image, flavor, network, security group")
-        each.prepare(name, cidr, image)
+        each.prepare(name, str(cidr), image)
     members = []
     peer = None
     for number, role in enumerate(ROLES):
         say(f"{site}: server {name}-{role}, with two volumes")
-        address = _address(cidr, _FIRST_ADDRESS + number)
+        address = str(cidr[_FIRST_ADDRESS + number])
         members.append(sites[site].member(name, role, address, peer, image))
         peer = address
     for member in members:
         say(f"{site}: {member.role} starts")
         sites[site].active(member)
     project = sites[site].demo.current_project_id
-    return Vnf(name=name, site=site, cidr=cidr, project_id=str(project), members=tuple(members))
+    return Vnf(name=name, site=site, project_id=str(project), members=tuple(members))
 
 
 def delete(place: Home, name: str, *, say: Say) -> None:
     """Take the VNF away in every site."""
     record = home.require_record(place)
-    for each in computing(record.environment):
+    for each in templates.computing(record.environment):
         say(f"{each.name}: servers, volumes, ports, network of {name}")
         Site(place, each).remove(name)
-
-
-def computing(environment: Environment) -> Iterator[SiteSpec]:
-    """The sites in which servers run."""
-    return (site for site in environment.sites if templates.COMPUTE in site.components)
 
 
 def image_name(image: GuestImage) -> str:
@@ -259,14 +253,3 @@ def _connected(place: Home, cloud: str, region: str) -> Connection:
     known = OpenStackConfig(config_files=[str(place.clouds)], load_envvars=False)
     # A token of one site is good in all of them, so that the region is free.
     return Connection(session=known.get_one(cloud=cloud).get_session(), region_name=region)
-
-
-def _address(cidr: str, number: int) -> str:
-    network, _, _ = cidr.partition("/")
-    return f"{network.rpartition('.')[0]}.{number}"
-
-
-def written(vnf: Vnf) -> str:
-    """As JSON."""
-    members = [vars(member) for member in vnf.members]
-    return json.dumps({**vars(vnf), "members": members}, indent=1)

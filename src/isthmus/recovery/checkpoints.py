@@ -38,9 +38,8 @@ class Outcome(enum.StrEnum):
 
     PENDING = "pending"
     COMPLETE = "complete"
-    DEGRADED = (
-        "degraded"  # usable, but less consistent than asked for, or a hook after the thaw failed
-    )
+    # Usable, but less consistent than asked for, or a hook after the thaw failed.
+    DEGRADED = "degraded"
     VOIDED = "voided"
     FAILED = "failed"
 

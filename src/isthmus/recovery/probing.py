@@ -14,6 +14,7 @@ from typing import Any
 from isthmus import errors
 from isthmus.recovery.declarations import Member
 from isthmus.recovery.freezing import hooks
+from isthmus.recovery.freezing.ledger import Whereabouts
 
 ANSWERS = ("/bin/true",)
 """Runs when the guest's kernel, its root file system and its agent work; all that is asked of a member
@@ -32,14 +33,13 @@ class Guests:
 
     def __call__(self, compute: Any, member: Member, server_id: str) -> Mapping[str, Any]:
         """Figures of the test. Raises UnavailableError while the guest does not answer."""
-        server = compute.get(f"/servers/{server_id}")["server"]
-        place = str(server["OS-EXT-SRV-ATTR:host"]), str(server["OS-EXT-SRV-ATTR:instance_name"])
-        self._guests.execute(*place, ANSWERS, ANSWER_SECONDS)
-        return self._tested(place, member, server_id) if member.test else {}
+        where = Whereabouts.of(compute.get(f"/servers/{server_id}")["server"])
+        self._guests.execute(where.host, where.domain, ANSWERS, ANSWER_SECONDS)
+        return self._tested(where, member, server_id) if member.test else {}
 
-    def _tested(self, place: tuple[str, str], member: Member, server_id: str) -> Mapping[str, Any]:
+    def _tested(self, where: Whereabouts, member: Member, server_id: str) -> Mapping[str, Any]:
         try:
-            code, words = self._guests.execute(*place, member.test, TEST_SECONDS)
+            code, words = self._guests.execute(where.host, where.domain, member.test, TEST_SECONDS)
         except errors.UnavailableError as error:
             # The guest answers, so that this is no reason to wait: the test may still run, and a second beside it would not help.
             raise _failed(member, server_id, str(error)) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from isthmus.lab.environment import SiteSpec
 # The first one brings two clouds up; each operation copies six volumes beside emulated guests.
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
-NAME, POLICY, CIDR = "vnf", "gold", "10.80.0.0/24"
+NAME, POLICY, CIDR = "vnf", "gold", IPv4Network("10.80.0.0/24")
 # Three emulated guests: one number from one end to the other takes seconds.
 GOES_ON_SECONDS = 120.0
 EVERYTHING = [
@@ -100,7 +101,7 @@ def test_a_failover_is_not_approved_by_whoever_asked_for_it(story: Story) -> Non
     asked = lab.isthmus("operation", "failover", NAME, "--ask", "lyon", "--wait", seconds=120)
     try:
         words = ("operation", "approve", asked["id"], "--ask", "lyon", "--code-file", "-")
-        refused = lab._run(words, seconds=60, text=asked["code"])
+        refused = lab.run(words, seconds=60, text=asked["code"])
         assert refused.returncode != 0
         assert "recovery_failover" in refused.stderr or "may not" in refused.stderr
     finally:

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from ipaddress import IPv4Network
 
 from cliff.command import Command
 from cliff.show import ShowOne
@@ -29,7 +30,12 @@ class Create(ShowOne):
         )
         parser.add_argument("--site", required=True, help="Where it runs.")
         parser.add_argument("--backup-site", required=True, help="Where it is to come back.")
-        parser.add_argument("--cidr", default="10.80.0.0/24", help="Its network (%(default)s).")
+        parser.add_argument(
+            "--cidr",
+            type=IPv4Network,
+            default=IPv4Network("10.80.0.0/24"),
+            help="Its network (%(default)s).",
+        )
         parser.add_argument(
             "--policy",
             default="gold",

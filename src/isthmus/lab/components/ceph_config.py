@@ -11,6 +11,10 @@ CLUSTER = "ceph"
 POOL = "volumes"
 CLIENT = "cinder"  # the account of Cinder, Nova and libvirt
 
+# Where clients see them.
+CONF = f"/etc/ceph/{CLUSTER}.conf"
+KEYRING = f"/etc/ceph/{CLUSTER}.client.{CLIENT}.keyring"
+
 MON_PORT = 3300
 
 _MEBI = 1 << 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isthmus.identity import config
 from isthmus.lab.components import service_config
-from isthmus.lab.components.ceph_config import CLIENT, CLUSTER, POOL
+from isthmus.lab.components.ceph_config import CLIENT, CLUSTER, CONF, POOL
 
 BACKEND = "rbd"
 
@@ -38,7 +38,7 @@ def conf(told: Volumes) -> str:
                 "volume_driver": "cinder.volume.drivers.rbd.RBDDriver",
                 "volume_backend_name": BACKEND,
                 "rbd_cluster_name": CLUSTER,
-                "rbd_ceph_conf": f"/etc/ceph/{CLUSTER}.conf",
+                "rbd_ceph_conf": CONF,
                 "rbd_user": CLIENT,
                 "rbd_pool": POOL,
                 "rbd_secret_uuid": told.secret_uuid,

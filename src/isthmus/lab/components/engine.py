@@ -137,10 +137,10 @@ def _recovery(context: Context) -> dict[str, object]:
         "sealing_key_file": str(context.write("sealing.pem", own.sealing_pem)),
         "sealed_to": {name: each.sealing_public for name, each in keys.items()},
         "ceph": {
-            "conf": f"/etc/ceph/{ceph_config.CLUSTER}.conf",
+            "conf": ceph_config.CONF,
             "user": ceph_config.CLIENT,
             "pool": ceph_config.POOL,
-            "keyring": f"/etc/ceph/{ceph_config.CLUSTER}.client.{ceph_config.CLIENT}.keyring",
+            "keyring": ceph_config.KEYRING,
         },
     }
 

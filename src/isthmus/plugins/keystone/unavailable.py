@@ -245,8 +245,7 @@ def _attempts(environ: dict[str, Any]) -> list[dict[str, Any]]:
     if method in ("GET", "HEAD"):
         return [environ.copy() for _ in range(_ATTEMPTS)]
     length = environ.get("CONTENT_LENGTH") or ""
-    path = f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}"
-    is_login = method == "POST" and path.rstrip("/") == "/v3/auth/tokens"
+    is_login = method == "POST" and _path(environ).rstrip("/") == "/v3/auth/tokens"
     if is_login and length.isdecimal() and int(length) <= _BODY_LIMIT:
         body = environ["wsgi.input"].read(int(length))
         return [{**environ, "wsgi.input": io.BytesIO(body)} for _ in range(_ATTEMPTS)]
@@ -264,9 +263,13 @@ _UNEXPECTED = json.dumps(
 ).encode()
 
 
+def _path(environ: dict[str, Any]) -> str:
+    return f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}"
+
+
 def _where(environ: dict[str, Any]) -> str:
     """Method and path, without the query (it may hold names) and without control characters."""
-    path = re.sub(r"[^\x21-\x7e]", "?", f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}")
+    path = re.sub(r"[^\x21-\x7e]", "?", _path(environ))
     return f"{environ.get('REQUEST_METHOD')} {path[:200]}"
 
 

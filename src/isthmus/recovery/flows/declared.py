@@ -214,11 +214,11 @@ class Declared:
         changed. What is declared here and newer stays."""
         policies = [each for each in rebuilt.policies if self._kept_policy(each)]
         # Who has to give a name up does so before the other takes it.
-        known_names = {each.id: each.name for each in self.groups()}
+        here = {each.id: each for each in self.groups()}
         ordered = sorted(
-            rebuilt.groups, key=lambda one: known_names.get(one.id) in (None, one.name)
+            rebuilt.groups, key=lambda one: one.id not in here or here[one.id].name == one.name
         )
-        groups = [each for each in ordered if self._kept_group(each)]
+        groups = [each for each in ordered if self._kept_group(each, here.get(each.id))]
         known = {each.id: each for each in self.checkpoints()}
         fresh = [each for each in rebuilt.checkpoints if known.get(each.id) != each]
         for each in fresh:
@@ -231,18 +231,15 @@ class Declared:
         self.create_policy(policy)
         return True
 
-    def _kept_group(self, group: Group) -> bool:
-        known = next((each for each in self.groups() if each.id == group.id), None)
+    def _kept_group(self, group: Group, known: Group | None) -> bool:
         if known is None:
             self.create_group(group)
-        elif self._outdated(known, group):
-            self._replace(tables.Group, group, group.id, self._revision(group.id))
-        return known is None or self._outdated(known, group)
-
-    @staticmethod
-    def _outdated(known: Group, found: Group) -> bool:
-        renamed = known.revision == found.revision and known.name != found.name
-        return known.revision < found.revision or renamed
+            return True
+        renamed = known.revision == group.revision and known.name != group.name
+        if known.revision >= group.revision and not renamed:
+            return False
+        self._replace(tables.Group, group, group.id, self._revision(group.id))
+        return True
 
     def _revision(self, group_id: str) -> int:
         found = self._known(tables.Group, Group.from_document)

@@ -205,14 +205,8 @@ class Freeze(Step):
     def _whereabouts(self, run: Run) -> Mapping[str, Whereabouts]:
         group = self.means.group(run)
         compute = self.means.clients(group.project_id).compute
-        found = {}
-        for member in group.members:
-            server = compute.get(f"/servers/{member.server_id}")["server"]
-            found[member.server_id] = Whereabouts(
-                host=str(server["OS-EXT-SRV-ATTR:host"]),
-                domain=str(server["OS-EXT-SRV-ATTR:instance_name"]),
-            )
-        return found
+        servers = (each.server_id for each in group.members)
+        return {each: Whereabouts.of(compute.get(f"/servers/{each}")["server"]) for each in servers}
 
 
 class _Nothing:

@@ -194,6 +194,14 @@ class Whereabouts:
     host: str
     domain: str
 
+    @classmethod
+    def of(cls, server: Mapping[str, Any]) -> Whereabouts:
+        """By what Nova tells an administrator of the server."""
+        return cls(
+            host=str(server["OS-EXT-SRV-ATTR:host"]),
+            domain=str(server["OS-EXT-SRV-ATTR:instance_name"]),
+        )
+
 
 def planned(
     group: Group,
