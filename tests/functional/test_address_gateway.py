@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces"),
 ]
 
+GATEWAY = "f7d1c0de-2c5b-4f7e-9a53-5b1f0e6a7c11"
 ADDRESS, CLIENT, TARGET = "192.0.2.50", "192.0.2.9", "10.0.0.11"
 CLIENTS, TARGETS = "try-address-clients", "try-address-targets"
 # Everything here takes milliseconds; the machine may be busy.
@@ -50,10 +51,8 @@ class Wired(gateways.Gateway):
 
 @pytest.fixture
 def keeper() -> Iterator[holding.Keeper]:
-    for name in (CLIENTS, TARGETS):
-        running.run(["ip", "netns", "add", name])
     spec = gateways.Spec(
-        id=str(uuid.uuid4()),
+        id=GATEWAY,
         address=ADDRESS,
         prefix=24,
         port_id=str(uuid.uuid4()),
@@ -65,6 +64,11 @@ def keeper() -> Iterator[holding.Keeper]:
         check=gateways.CheckSpec(probe="icmp", interval=0.1),
     )
     gateway = Wired(None, spec, "try", f"h{os.getpid()}")  # type: ignore[arg-type]
+    # A run that was killed has left what it made, under the same names.
+    gateway.demolish()
+    for name in (CLIENTS, TARGETS):
+        running.run(["ip", "netns", "delete", name], allowed=frozenset({0, 1}))
+        running.run(["ip", "netns", "add", name])
     try:
         gateway.build()
         kept = holding.Keeper(gateway, "first")

@@ -10,11 +10,12 @@ def test_an_engine_makes_the_ports_of_fifty_simulated_sites(many: Stand):
     many.tell("poke", network=network.id, sites=many.sites[:1])
     wait_for(lambda: len(many.origins()) == 200)
     wait_for(lambda: many.keeps(network).converged)
+    # A busy machine makes some of fifty late for an answer; each is heard again.
+    wait_for(lambda: not many.keeps(network).findings)
     assert {origin.partition("/")[0] for origin in many.origins()} == set(many.sites)
     expected = many.tell("expected", network=network.id)
     held = {row["mac_address"]: row["remote_vtep"] for row in many.neutron.tables["ports"].values()}
     assert held == expected
-    assert not many.keeps(network).findings
 
 
 def test_an_engine_hears_simulated_engines_and_they_its_pokes(few: Stand):
