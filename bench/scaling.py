@@ -21,6 +21,7 @@ import requests
 from bench import labs
 from bench.following import Portion, follow, portions, say
 from bench.peers.app import NAME as PEERS_NAME
+from bench.planting import Planter, Wanted
 from isthmus.engine import calling
 from isthmus.errors import IsthmusError
 from isthmus.identity.config import ENGINE_PORT
@@ -76,6 +77,7 @@ class Scaled:
         self.site = lab.environment.site(SITE)
         self.sites = [f"p{number:02d}" for number in range(1, count + 1)]
         self._login = (float("-inf"), "")
+        self._planter = Planter(socket=lab.home.unit_directory(f"{SITE}/local-db") / "mariadb.sock")
         self._secret = lab.template.secret(host_agent.SIGNING).encode()
         signer = signing.Signer(self._secret, f"bench/{SITE}")
         url = f"http://{self.site.management}:{_PORT}"
@@ -89,6 +91,10 @@ class Scaled:
         self._spawn(PEERS, [python(), "-m", "bench.peers"], self._peers_document())
         self._answers(PEERS, _PORT)
         faults.kill(self.lab.home, self.lab.units, f"{SITE}/{engine.NAME}")
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the engine and wait until it knows everybody."""
         self._spawn(ENGINE, [script("isthmus-engine")], self._engine_document())
         self._answers(ENGINE, ENGINE_PORT)
         waiting.until(
@@ -219,6 +225,30 @@ class Scaled:
         at = time.time()
         self.poke(network)
         return at
+
+    def plant(self, network: Network, ports: int) -> int:
+        """As `hold`, but their remote ports are laid into Neutron's database; how many.
+
+        The engine does not run meanwhile: it would make them, or take away those that are there too early.
+        """
+        with self._engine_stopped():
+            self.tell("hold", declaration=dict(network.document), ports=ports)
+            rows = self.tell("ports", network=network.id)
+            return self._planter.plant([Wanted(**row) for row in rows])
+
+    def uproot(self, network: Network, ports: int) -> None:
+        """Take out what was laid in; `ports` are left in each site."""
+        with self._engine_stopped():
+            self.tell("hold", declaration=dict(network.document), ports=ports)
+            self._planter.uproot()
+
+    @contextlib.contextmanager
+    def _engine_stopped(self) -> Iterator[None]:
+        processes.kill(self.lab.home.lab, units=[ENGINE])
+        try:
+            yield
+        finally:
+            self._begin()
 
     def poke(self, network: Network) -> None:
         """Have the engine compare the network whole."""

@@ -173,6 +173,8 @@ class Peers:
                 return {"refused": await self._poke(dict.fromkeys(given["sites"], whole))}
             case "expected":
                 return self.cloud.expected(given["network"])
+            case "ports":
+                return self.cloud.ports(given["network"])
             case "state":
                 return {
                     "requests": self._requests,

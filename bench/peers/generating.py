@@ -219,6 +219,21 @@ class Cloud:
             for row in site.parts[network_id].ports.values()
         }
 
+    def ports(self, network_id: str) -> list[Row]:
+        """The ports of all sites on a network, as their remote ports elsewhere are to be."""
+        return [
+            {
+                "device_id": f"{site.name}/{row['id']}",
+                "name": row["name"],
+                "mac": row["mac_address"],
+                "ip": row["fixed_ips"][0]["ip_address"],
+                "vtep": row["vtep_ip"],
+            }
+            for site in self.sites.values()
+            if network_id in site.parts
+            for row in site.parts[network_id].ports.values()
+        ]
+
     def mirrors(self, network_id: str, origin: str) -> Iterator[Row]:
         """What every other site holds for the ports of `origin`; `id` and `network_id` are not those of any site yet."""
         part = self.sites[origin].parts.get(network_id)

@@ -104,3 +104,13 @@ def test_a_mirror_names_its_origin_and_its_tunnel(number: int):
     assert mirror["device_id"] == f"p04/{row['id']}"
     assert mirror["remote_vtep"] == row["vtep_ip"]
     assert mirror["device_owner"] == "isthmus:remote"
+
+
+def test_ports_are_told_as_the_engine_would_make_them():
+    made = cloud()
+    rows = {row["device_id"]: row for row in made.ports("w")}
+    assert {row["mac"]: row["vtep"] for row in rows.values()} == made.expected("w")
+    for mirror in made.mirrors("w", "p04"):
+        row = rows[mirror["device_id"]]
+        assert (row["name"], row["mac"]) == (mirror["name"], mirror["mac_address"])
+        assert row["ip"] == mirror["fixed_ips"][0]["ip_address"]
