@@ -1,12 +1,14 @@
 """Requests to one service of one site's OpenStack, by keystoneauth, with one error for all that fails.
 
 It exists so that the modules that read and change clouds say what they ask for and nothing about
-HTTP, and so that no exception of keystoneauth leaves this module. It tries once.
+HTTP, and so that no exception of keystoneauth leaves this module. It tries once, except what only
+reads and met a failure that passes: a service whose own login was late, one that is started again.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +17,8 @@ from isthmus.sites import failures
 
 CONNECT_S = 2.0
 READ_S = 60.0
+PASSING = frozenset({500, 502, 503, 504})
+AGAIN_S = (0.5, 1.0, 2.0)
 _ID = re.compile(r"req-[0-9a-f-]{36}")
 
 
@@ -94,14 +98,36 @@ class Api:
     def call(
         self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None
     ) -> Any:
-        """The JSON document of the answer, None if it is empty. Raises CloudError."""
+        """The JSON document of the answer, None if it is empty. Raises CloudError.
+
+        A GET that was answered with one of `PASSING` is asked again after each of `AGAIN_S` seconds.
+        """
         what = f"{self._service}: {method} {path}"
+        url = self._root(what) + path
+        response = self._asked(what, method, url, body, query)
+        for pause in AGAIN_S if method == "GET" else ():
+            if response.status_code not in PASSING:
+                break
+            time.sleep(pause)
+            response = self._asked(what, method, url, body, query)
+        if response.status_code >= 400:
+            raise CloudError(
+                f"{what} failed",
+                where=f"site {self.region}",
+                cause=_words(response),
+                status=response.status_code,
+            )
+        return response.json() if response.content.strip() else None
+
+    def _asked(
+        self, what: str, method: str, url: str, body: Any, query: Mapping[str, Any] | None
+    ) -> Any:
+        """The response, whatever its status."""
         options: dict[str, Any] = {} if body is None else {"json": body}
-        root = self._root(what)
-        response = self._tried(
+        return self._tried(
             what,
             lambda: self._session.request(
-                root + path,
+                url,
                 method,
                 params=dict(query or {}),
                 # keystoneauth would write bodies to the debug log: user data, keys.
@@ -115,14 +141,6 @@ class Api:
                 **options,
             ),
         )
-        if response.status_code >= 400:
-            raise CloudError(
-                f"{what} failed",
-                where=f"site {self.region}",
-                cause=_words(response),
-                status=response.status_code,
-            )
-        return response.json() if response.content.strip() else None
 
     def _root(self, what: str) -> str:
         """The service's URL; Neutron's is in some catalogs with its version, which paths have."""

@@ -9,6 +9,7 @@ import keystoneauth1.session
 import pytest
 from loopback_cinder import Model, serving
 
+from isthmus.recovery import rest
 from isthmus.recovery.backups import restoring, running
 from isthmus.recovery.backups.restoring import RestoreError, Target
 from isthmus.recovery.backups.running import BackupError, Order, Source
@@ -28,6 +29,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is done at the second look."""
     for module in (running, restoring, adoption):
         monkeypatch.setattr(module, "EVERY_S", 0.01)
+    monkeypatch.setattr(rest, "AGAIN_S", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -277,6 +279,29 @@ def test_what_a_cloud_refuses_is_said_in_its_words(cinder: Cinder, model: Model)
     assert caught.value.status == 404
     assert cinder.backup("nobody") is None
     cinder.delete_snapshot("nobody")
+
+
+@pytest.mark.parametrize(("failures", "found"), [(1, True), (3, True), (4, False)])
+def test_what_only_reads_is_asked_again_when_a_service_is_not_itself(
+    cinder: Cinder, model: Model, failures: int, found: bool
+) -> None:
+    """Nova and Cinder answer 500 while their own first login at Keystone is late."""
+    volume = model.volume("v1")
+    model.fail = lambda method, path: len(model.requests) <= failures
+    if found:
+        assert cinder.volume(volume).id == volume
+    else:
+        with pytest.raises(CloudError, match="500"):
+            cinder.volume(volume)
+    assert len(model.requests) == min(failures + 1, 4)
+
+
+def test_what_changes_something_is_asked_once(cinder: Cinder, model: Model) -> None:
+    model.volume("v1")
+    model.fail = lambda method, path: True
+    with pytest.raises(CloudError, match="500"):
+        cinder.create_snapshot("v1", "s", {})
+    assert len(model.requests) == 1
 
 
 def test_a_list_that_the_service_cut_off_is_read_to_its_end(
