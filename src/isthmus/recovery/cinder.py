@@ -203,9 +203,15 @@ class Cinder:
         volume_type: str | None,
         zone: str | None,
         metadata: Mapping[str, str],
+        backup_id: str,
     ) -> str:
-        """The ID of a new empty volume."""
+        """The ID of a new volume that Cinder fills from a backup (with its chain) before it is available.
+
+        A volume that was there before would get every zero of its backup written, one that is made
+        for it stays as sparse as the source was (cinder.backup.chunkeddriver, `volume_is_new`).
+        """
         wanted = {
+            "backup_id": backup_id,
             "name": name,
             "size": size_gib,
             "volume_type": volume_type,
@@ -214,16 +220,15 @@ class Cinder:
         }
         return str(self._api.post("/volumes", {"volume": wanted})["volume"]["id"])
 
+    def delete_volume(self, volume_id: str) -> None:
+        self._api.delete(f"/volumes/{volume_id}")
+
     def volume_metadata(self, volume_id: str) -> dict[str, str]:
         return dict(self._api.get(f"/volumes/{volume_id}/metadata")["metadata"])
 
     def mark_volume(self, volume_id: str, marks: Mapping[str, str]) -> None:
         """Add to the volume's metadata."""
         self._api.post(f"/volumes/{volume_id}/metadata", {"metadata": dict(marks)})
-
-    def restore(self, backup_id: str, volume_id: str) -> None:
-        """Begin to write a backup (with its chain) into a volume that is available."""
-        self._api.post(f"/backups/{backup_id}/restore", {"restore": {"volume_id": volume_id}})
 
     def export(self, backup_id: str) -> BackupRecord:
         """What another Cinder needs to know about the backup."""

@@ -53,6 +53,8 @@ class Model:
             "backups": 100,
             "backup_gigabytes": 1000,
         }
+        self.broken: set[str] = set()
+        """Backups that cannot be read."""
         self.fail: Callable[[str, str], bool] = lambda method, path: False
         self.requests: list[str] = []
 
@@ -103,7 +105,20 @@ class Model:
         self.volume(str(uuid.uuid4()), size=made["size"])
         volume = list(self.volumes.values())[-1]
         volume.update(metadata=made["metadata"], status="creating", name=made["name"])
+        part: str | None = made["backup_id"]
+        while part is not None and part in self.backups:
+            part = self.backups[part]["parent_id"]
+        if part is None and made["backup_id"] not in self.broken:
+            volume["content"] = self.backups[made["backup_id"]]["content"]
+            # As BackupMetadataAPI.put does: all that was there is lost.
+            volume["metadata"] = {"of": "the source"}
+        else:
+            volume["status"] = "error_restoring"
         return {"volume": volume}
+
+    def delete_volume(self, volume_id: str, **_: Any) -> Json:
+        self.volumes.pop(volume_id, None)
+        return {}
 
     def rename_volume(self, volume_id: str, body: Json, **_: Any) -> Json:
         self.volumes[volume_id]["name"] = body["volume"]["name"]
@@ -230,22 +245,6 @@ class Model:
         self.backups[told["id"]] = {**told, **fixed}
         return {"backup": {"id": told["id"]}}
 
-    def restore(self, backup_id: str, body: Json, **_: Any) -> Json:
-        volume = self.volumes[body["restore"]["volume_id"]]
-        if volume["status"] != "available":
-            raise Refused(400, f"Volume is {volume['status']}")
-        part: str | None = backup_id
-        while part is not None and part in self.backups:
-            part = self.backups[part]["parent_id"]
-        if part is None:
-            volume["content"] = self.backups[backup_id]["content"]
-            volume["status"] = "restoring-backup"
-            # As BackupMetadataAPI.put does: all that was there is lost.
-            volume["metadata"] = {"of": "the source"}
-        else:
-            volume["status"] = "error_restoring"
-        return {"restore": {}}
-
 
 def _settled(where: dict[str, Json], which: str, status: str) -> Json:
     """The object as it is now; what is under way is done when it is asked for again."""
@@ -263,6 +262,7 @@ ROUTES: list[tuple[str, str, Callable[..., Json]]] = [
     ("/volumes", "POST", Model.create_volume),
     (f"/volumes/{ID}", "GET", Model.show_volume),
     (f"/volumes/{ID}", "PUT", Model.rename_volume),
+    (f"/volumes/{ID}", "DELETE", Model.delete_volume),
     (f"/volumes/{ID}/action", "POST", Model.act),
     (f"/volumes/{ID}/metadata", "GET", Model.show_metadata),
     (f"/volumes/{ID}/metadata", "POST", Model.add_metadata),
@@ -276,7 +276,6 @@ ROUTES: list[tuple[str, str, Callable[..., Json]]] = [
     ("/backups", "POST", Model.create_backup),
     ("/backups/import_record", "POST", Model.import_record),
     (f"/backups/{ID}/export_record", "GET", Model.export),
-    (f"/backups/{ID}/restore", "POST", Model.restore),
     (f"/backups/{ID}", "GET", Model.show_backup),
     (f"/backups/{ID}", "DELETE", Model.delete_backup),
 ]

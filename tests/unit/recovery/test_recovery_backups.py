@@ -253,6 +253,23 @@ def test_a_volume_that_is_not_what_was_frozen_is_refused(two_checkpoints: Both) 
             restoring.restore(there, wrong, operation_id="other", digest_of=digest_of)
 
 
+def test_a_volume_that_cinder_could_not_fill_is_made_anew_at_the_next_try(
+    two_checkpoints: Both,
+) -> None:
+    first, _ = two_checkpoints
+    lyon = Model()
+    with serving(lyon) as there:
+        restoring.import_records(there, [each.record for each in first])
+        lyon.broken = {first[0].backup_id}
+        with pytest.raises(RestoreError, match="error_restoring"):
+            restored(there, first)
+        assert len(lyon.volumes) == 3
+        lyon.broken = set()
+        made = restored(there, first)
+        assert set(made.values()) == set(lyon.volumes)
+        assert {each["status"] for each in lyon.volumes.values()} == {"available"}
+
+
 def test_a_restore_that_died_before_its_end_is_begun_again(two_checkpoints: Both) -> None:
     first, _ = two_checkpoints
     lyon = Model()

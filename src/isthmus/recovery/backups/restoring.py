@@ -21,8 +21,6 @@ from isthmus.sites import fanout
 
 OPERATION = "isthmus_operation"
 SOURCE = "isthmus_source_volume"
-STATE = "isthmus_restore"
-WHOLE = "whole"
 WITHIN_S = 6 * 3600.0
 IMPORT_WITHIN_S = 120.0
 AT_ONCE = 4
@@ -156,23 +154,23 @@ def _restored(
     digest_of: Callable[[Volume], str] | None,
     within_s: float,
 ) -> str:
-    """One volume. It is marked when it is whole, because Cinder calls an empty volume and a restored
-    one both available."""
+    """One volume. It is not available before it is whole."""
     backup = target.backup
     marks = {OPERATION: operation_id, SOURCE: backup.volume_id}
+    name = working_name(operation_id, backup.volume_id)
+    _clear(cinder, name, within_s)
     volume_id = find(cinder, operation_id, backup.volume_id) or cinder.create_volume(
-        name=working_name(operation_id, backup.volume_id),
+        name=name,
         size_gib=backup.size_gib,
         volume_type=target.volume_type,
         zone=target.zone,
         metadata=marks,
+        backup_id=backup.backup_id,
     )
     where = f"volume {volume_id}, site {cinder.region}"
     _available(cinder, volume_id, within_s, where)
-    if cinder.volume_metadata(volume_id).get(STATE) != WHOLE:
-        cinder.restore(backup.backup_id, volume_id)
-        _available(cinder, volume_id, within_s, where)
-        cinder.mark_volume(volume_id, {**marks, STATE: WHOLE})
+    if not marks.items() <= cinder.volume_metadata(volume_id).items():
+        cinder.mark_volume(volume_id, marks)
     _finished(cinder, cinder.volume(volume_id), target)
     if backup.digest is not None and digest_of is not None:
         found = digest_of(cinder.volume(volume_id))
@@ -185,6 +183,21 @@ def _restored(
                 next_command="use an older checkpoint: isthmus checkpoint list",
             )
     return volume_id
+
+
+def _clear(cinder: Cinder, name: str, within_s: float) -> None:
+    """Take away what an earlier try could not fill: nobody has seen it, and nothing mends it."""
+    found = cinder.named_volume(name)
+    if found is None or "error" not in cinder.volume(found).status:
+        return
+    cinder.delete_volume(found)
+    waiting.until(
+        lambda: None if cinder.named_volume(name) else True,
+        within_s=within_s,
+        every_s=EVERY_S,
+        what="a volume of an earlier try to be gone",
+        where=f"volume {found}, site {cinder.region}",
+    )
 
 
 def _finished(cinder: Cinder, volume: Volume, target: Target) -> None:
