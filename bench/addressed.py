@@ -178,7 +178,8 @@ class Addressed:
         def unprepared() -> str | None:
             found = self.ask("GET", f"/{self._name}-vip")["address"]
             pairs = [
-                self._neutron(g.site).get(f"/ports/{g.port}")["port"] for g in self.members.values()
+                self._neutron(site).get(f"/ports/{self.members[site].port}")["port"]
+                for site in MEMBERS
             ]
             if all(port["allowed_address_pairs"] for port in pairs) and found["outcome"] == "OK":
                 return None

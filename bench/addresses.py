@@ -24,7 +24,7 @@ from isthmus.lab.observing import Observer
 TAKES = "about an hour; --quick 15 minutes"
 RUNS, QUICK = 20, 3
 # A site that died needs minutes until it is ready for the next time.
-SITE_RUNS = 5
+SITE_RUNS = 3
 DELAYS_MS = (0, 20)
 BEFORE, AFTER = 1.0, 1.0  # seconds of answers that a run needs around its event
 _TAKEOVER = 20.0

@@ -2,7 +2,7 @@
 
 The engine of Paris is the product's, as are its Neutron, its hosts and their agents; the other sites are simulated
 (`bench/peers`), so that there can be fifty of them, using the cores that are measured for nothing but answers. Two networks: one
-with a thousand ports in one other site, one with fifty sites, which then gets ten thousand (`bench/planting.py`). A full run takes
+with two hundred ports in one other site, one with a thousand in fifty sites, which then gets ten thousand (`bench/planting.py`). A full run takes
 about an hour, `--quick` about three minutes. `--stage-seconds` bounds each reconcile and each removal; what was reached by then is
 what is measured.
 """
@@ -43,7 +43,7 @@ class Size:
     window: float
 
 
-FULL = Size(single=1000, sites=50, each=20, most=10_000, budget=1200.0, window=60.0)
+FULL = Size(single=200, sites=50, each=20, most=10_000, budget=1200.0, window=60.0)
 QUICK = Size(single=0, sites=10, each=20, most=400, budget=120.0, window=15.0)
 
 

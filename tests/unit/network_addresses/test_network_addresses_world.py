@@ -145,7 +145,9 @@ class World:
             self.luck.uniform(0.02, 0.08), lambda: self.arrive(place, lambda: self.beat(place))
         )
         self.send(place, f"host {place}", lambda: self.read(place))
-        self.step(place, lease.tick(self.claimants[place], TERMS, self.time(place)))
+        renewing = self.luck.random() < 0.95
+        now = self.time(place)
+        self.step(place, lease.tick(self.claimants[place], TERMS, now, renewing=renewing))
         if self.luck.random() < 0.3:
             state = self.claimants[place]
             self.step(place, lease.campaign(state, self.name(), TERMS, self.time(place)))

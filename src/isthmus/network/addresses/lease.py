@@ -230,15 +230,16 @@ def heard(self: Claimant, word: Word, terms: Terms, now: float) -> Step:
     return self, (*won, Hold(claim=self.claim, until=until))
 
 
-def tick(self: Claimant, terms: Terms, now: float) -> Step:
-    """Renew what is due, notice what has run out. To be called at `due`."""
+def tick(self: Claimant, terms: Terms, now: float, *, renewing: bool = True) -> Step:
+    """Renew what is due unless `renewing` is not wanted, notice what has run out. To be called at
+    `due`."""
     if self.phase in (Phase.HOLDING, Phase.YIELDING) and now >= self.until:
         return _end(self, "the lease ran out", told=False)
     if self.phase in (Phase.ASKING, Phase.TAKING) and now >= self.began + terms.lease / 2:
         asking = self.phase is Phase.ASKING
         who = "no majority of the voters" if asking else "no holder"
         return _end(self, f"{who} answered in time", told=asking)
-    if self.phase is Phase.HOLDING and now >= _last_asked(self) + terms.renew:
+    if renewing and self.phase is Phase.HOLDING and now >= _last_asked(self) + terms.renew:
         return _ask(replace(self, epoch=max(self.epoch, _epoch_needed(self))), terms, now)
     return self, ()
 

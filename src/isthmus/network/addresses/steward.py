@@ -32,6 +32,10 @@ ORDER_SECONDS = 10.0
 FRESH_SECONDS = 1.5
 """How old a host's report may be before its gateway counts as not ready."""
 OFFER_SECONDS = 1.0
+DOUBTED, DISOBEYED = 0.35, 0.75
+"""Parts of a lease without a word of the gateway after which the lease is not renewed until it obeys
+again, and after which it is given up. What is not renewed is free for the other site that much
+sooner, and one late answer costs nothing."""
 POLICY = "policy"
 """Who moved an address when no person did."""
 
@@ -196,16 +200,27 @@ class Steward:
 
     def due(self) -> float | None:
         """When it must have its turn at the latest, by the own clock."""
+        if self._unanswered(self._out.now()) > DOUBTED:
+            return self.claimant.until
         return lease.due(self.claimant, self._terms)
+
+    def _unanswered(self, now: float) -> float:
+        """For how much of a lease the gateway has not obeyed, while it is to answer."""
+        holding = self.claimant.phase is Phase.HOLDING
+        return (now - self._obeyed_at) / self._terms.lease if holding else 0.0
 
     def turn(self) -> None:
         """Do what is due."""
         now = self._out.now()
-        self._do(lease.tick(self.claimant, self._terms, now))
-        patience = self._terms.lease * 0.75
-        if self.claimant.phase is Phase.HOLDING and now - self._obeyed_at > patience:
+        doubted = self._unanswered(now) > DOUBTED
+        self._do(lease.tick(self.claimant, self._terms, now, renewing=not doubted))
+        if self._unanswered(now) > DISOBEYED:
             why = self.trouble or self._unready or "no answer"
             self._do(lease.abandon(self.claimant, f"its gateway does not obey: {why}"))
+        elif doubted and self._host and self.claimant.holds(now):
+            # The order may be what was lost: it is given again, for no longer than before.
+            address, claim = self.address.id, self.claimant.claim
+            self._out.hold(self._host, address, claim, self.claimant.until)
         view = self._view(now)
         if self._order is not None:
             self._follow(self._order, view, now)
@@ -285,8 +300,11 @@ class Steward:
 
     def _campaign(self, attempt: Attempt, view: View, now: float) -> None:
         # The last owner was alive when the own voter last heard it, a lease before its promise ended.
-        free_for = self._out.know(self.address.id).free_for
-        since = None if view.last_owner is None else now - free_for - self._terms.lease
+        known = self._out.know(self.address.id)
+        since = None if view.last_owner is None else now - known.free_for - self._terms.lease
+        # What the own voter knows need not be learned by being refused, which costs a rest.
+        highest = max(self.claimant.highest, known.epoch)
+        self.claimant = dataclasses.replace(self.claimant, highest=highest)
         self._attempt = dataclasses.replace(attempt, previous=view.last_owner, gap_from=since)
         self._do(lease.campaign(self.claimant, _claim(), self._terms, now))
 
@@ -353,6 +371,10 @@ class Steward:
             self._giving = None
         if not held:
             self._failed_at = self._out.now()
+            if self._told and self._told[1] < self._failed_at + policy.REST:
+                # Voters hear of a lease one after the other, so that their promises end one after
+                # the other: who came a moment too early comes again when the last one has ended.
+                self._failed_at = self._told[1] - policy.REST
             self.trouble = why
             LOG.debug("%s: not acquired: %s", self.address.name, why)
             return
