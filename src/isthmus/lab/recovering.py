@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus import errors as product
-from isthmus.engine import calling
+from isthmus.engine.calling import host_agents
 from isthmus.errors import IsthmusError
-from isthmus.lab import clients, errors, inside, vnf, waiting
+from isthmus.lab import calling, clients, errors, inside, vnf, waiting
 from isthmus.lab.components import base, host_agent
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.guest_image.records import Cut
 from isthmus.lab.home import Home
 from isthmus.lab.processes import clean_environment
 from isthmus.lab.running import Completed, run
+from isthmus.lab.templates import Template
 from isthmus.lab.units import Unit
 from isthmus.lab.vnf import Vnf
 from isthmus.recovery import probing
@@ -31,6 +32,8 @@ OPERATION_SECONDS = 900.0
 # Three emulated guests: one number from one end to the other takes seconds.
 GOES_ON_SECONDS = 120.0
 COMMAND_SECONDS = 120.0
+# The other writer site takes over in seconds; here six emulated guests may share its machine.
+LOGIN_SECONDS = 120.0
 
 # What the lab has in both sites under one name.
 SAME_NAME = (
@@ -145,6 +148,26 @@ class Recovering:
             self._clouds[site.name] = vnf.Site(self.home, site)
         return self._clouds[site.name]
 
+    @property
+    def _template(self) -> Template:
+        return next(iter(self.units.values())).context.template
+
+    def logs_in(self, site: SiteSpec) -> float:
+        """Wait until a site logs its administrator in, for it may have lost another one; seconds. Raises `errors.NotReady`."""
+        admin = calling.account(self._template, "admin")
+
+        def refused() -> str | None:
+            call = calling.at(site).login(admin)
+            return None if call.status == 201 else call.said
+
+        return waiting.until(
+            refused,
+            deadline=LOGIN_SECONDS,
+            what="nobody can log in",
+            where=site.name,
+            interval=0.5,
+        )
+
     def execute(
         self, site: SiteSpec, server_id: str, words: Sequence[str], *, seconds: float = 60.0
     ) -> tuple[int, str]:
@@ -153,8 +176,8 @@ class Recovering:
         urls = {
             each.name: f"http://{host_agent.endpoint(each.address)}" for each in site.host_specs
         }
-        secret = next(iter(self.units.values())).context.template.secret(host_agent.SIGNING)
-        agents = HostAgents(calling.host_agents(urls, secret.encode(), site.name))
+        secret = self._template.secret(host_agent.SIGNING)
+        agents = HostAgents(host_agents(urls, secret.encode(), site.name))
         return inside.within(
             site.namespace, lambda: agents.execute(where.host, where.domain, words, seconds)
         )

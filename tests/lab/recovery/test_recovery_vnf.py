@@ -93,12 +93,15 @@ def test_a_failover_is_not_approved_by_whoever_asked_for_it(story: Story) -> Non
         assert refused.code != 0
         assert "recovery_failover" in refused.stderr or "may not" in refused.stderr
     finally:
-        people.isthmus("operation", "cancel", asked["id"], "--ask", "lyon")
+        words = ("operation", "cancel", asked["id"], "--ask", "lyon")
+        # 2: an operation that was cancelled has not succeeded.
+        assert people.isthmus(*words, codes=(2,))["outcome"] == "not-approved"
 
 
 def test_after_the_loss_of_its_site_it_goes_on_in_the_other_with_its_records(story: Story) -> None:
     lab, people = story.lab, story.people
     lab.kill("paris")
+    people.logs_in(lab.lyon)
     asked = people.ask("failover", NAME, ask="lyon")
     began = time.monotonic()
     reached(people.approve(asked, ask="lyon"), "awaiting-commit")

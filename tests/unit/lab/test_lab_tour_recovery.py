@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from isthmus.errors import IsthmusError
-from isthmus.lab import calling, environment, errors, faults, progress, recovering, vnf
-from isthmus.lab.calling import Account, Call
+from isthmus.errors import IsthmusError, UnavailableError
+from isthmus.lab import environment, errors, faults, progress, recovering, vnf, waiting
 from isthmus.lab.commands import touring
 from isthmus.lab.guest_image.records import Cut
 from isthmus.lab.home import Home
 from isthmus.lab.running import Completed
-from isthmus.lab.templates import Template
 from isthmus.lab.tour import recovery
 from isthmus.lab.tour.steps import Tour
 from isthmus.lab.vnf import Member, Vnf
@@ -115,6 +113,9 @@ class People:
         return {"operation_id": identity, "site": ask, "results": self.results, "left": [],
                 "approved_by": "approver", "figures": {"rpo_s": 41.5, "rto_s": 97.25}}  # fmt: skip
 
+    def logs_in(self, site: Any) -> float:
+        return 6.5
+
     def counts(self, site: Any, servers: Mapping[str, str]) -> Cut:
         self.numbers += 1
         return Cut(issued=self.numbers, acknowledged=self.numbers, persisted=self.numbers)
@@ -136,22 +137,8 @@ class Stand:
 
     def toured(self) -> Tour:
         tour = Tour(progress=progress.Silent())
-        recovery.take(tour, self.place, {"paris/keystone": Unit}, environment.load("recovery")[1])  # type: ignore[dict-item]
+        recovery.take(tour, self.place, {}, environment.load("recovery")[1])
         return tour
-
-
-class Unit:
-    """Knows the lab's passwords."""
-
-    class context:
-        template = Template(path=Path("/nowhere"), gtid="")
-
-
-class Lyon:
-    """Lets everybody in."""
-
-    def login(self, who: Account) -> Call:
-        return Call(status=201, body={}, seconds=0.0)
 
 
 @pytest.fixture
@@ -165,9 +152,6 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     monkeypatch.setattr(recovery, "Recovering", lambda **_: people)
     monkeypatch.setattr(vnf, "create", lambda *_, **__: MADE)
     monkeypatch.setattr(faults, "kill", kill)
-    account = Account(user="admin", password="x", project="admin")
-    monkeypatch.setattr(calling, "account", lambda *_: account)
-    monkeypatch.setattr(calling, "at", lambda _site: Lyon())
     return Stand(people=people, killed=killed, place=Home(root=tmp_path))
 
 
@@ -320,3 +304,20 @@ def test_a_vnf_that_was_made_anew_is_not_protected_under_the_old_name(
     with pytest.raises(errors.BadRequest, match="isthmus group delete tour"):
         asker.declare(MADE, backup_site="lyon", policy="tour")
     assert not any("set" in words for words, _ in ran)
+
+
+def test_guests_that_still_boot_or_stand_still_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[int | None] = [None, 0, 3, 4]
+    monkeypatch.setattr(waiting.time, "sleep", lambda _: None)
+
+    def counts(_self: Any, _site: Any, _servers: Any) -> Cut:
+        if (number := seen.pop(0)) is None:
+            raise UnavailableError("the guest agent does not answer")
+        return Cut(issued=5, acknowledged=5, persisted=number)
+
+    monkeypatch.setattr(recovering.Recovering, "counts", counts)
+    asker, _ = people(monkeypatch, tmp_path)
+    begun = Cut(issued=4, acknowledged=3, persisted=3)
+    assert asker.goes_on(asker.environment.site("paris"), {}, beyond=begun).persisted == 4

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Any
 
-from isthmus.lab import calling, faults, vnf, waiting
+from isthmus.lab import faults, vnf
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.guest_image import records
 from isthmus.lab.home import Home
@@ -20,9 +20,6 @@ from isthmus.lab.units import Unit
 NAME, POLICY = "tour", "tour"
 CIDR = IPv4Network("10.80.0.0/24")
 BEST = "app-ordered"
-
-# The other writer site takes over in seconds (see the identity chapter); here six emulated guests share its machine.
-LOGIN_DEADLINE = 120.0
 
 _DONE = re.compile(r"\s+(?P<title>.+): done in (?P<seconds>[\d.]+) s")
 
@@ -236,19 +233,7 @@ def _of_one_point_in_time(report: Mapping[str, Any]) -> records.Cut:
 def _destroy(chapter: Chapter) -> str:
     chapter.destroyed_at = datetime.now(UTC).isoformat()
     hit = faults.kill(chapter.home, chapter.units, chapter.paris.name)
-    admin = calling.account(next(iter(chapter.units.values())).context.template, "admin")
-
-    def refused() -> str | None:
-        call = calling.at(chapter.lyon).login(admin)
-        return None if call.status == 201 else call.said
-
-    waited = waiting.until(
-        refused,
-        deadline=LOGIN_DEADLINE,
-        what="nobody can log in",
-        where=chapter.lyon.name,
-        interval=0.5,
-    )
+    waited = chapter.people.logs_in(chapter.lyon)
     return f"{hit} processes killed, with the VNF; {chapter.lyon.name.title()} logs in after {waited:.1f} s"
 
 
