@@ -134,7 +134,8 @@ def _protect(chapter: Chapter) -> str:
         "checkpoint", "show", done["checkpoint"], "--ask", chapter.paris.name
     )
     chapter.checkpoint = found
-    chapter.tour.figure("freeze_window_s", found["window_s"], "s")
+    if found["window_s"] is not None:
+        chapter.tour.figure("freeze_window_s", found["window_s"], "s")
     expect(
         found["consistency"] == BEST,
         f"a checkpoint that is {BEST}",
