@@ -134,7 +134,7 @@ def add_members(parser: argparse.ArgumentParser, *, required: bool) -> None:
         default=[],
         type=test,
         help="What succeeds in the guest of that member when it is what it should be; tried after it "
-        "came back (an absolute path and its words; a JSON object as last line is kept as figures).",
+        "came back (an absolute path and its words; a JSON object as last line is kept in reports).",
     )
 
 

@@ -7,11 +7,13 @@ is looked for before it is made, so that a run that was cut off is repeated.
 """
 
 import base64
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
+import keystoneauth1.exceptions
 import openstack
 from openstack.config import OpenStackConfig
 from openstack.connection import Connection
@@ -66,6 +68,18 @@ class Vnf:
             words += ["--member", f"{role}={member.server_id}:{level}:{','.join(needs)}"]
             words += ["--test", f"{role}={VERIFY}"]
         return words
+
+
+@contextlib.contextmanager
+def _in_words(what: str, where: str) -> Iterator[None]:
+    """What the stock library raises, as an error of the lab."""
+    try:
+        yield
+    except (
+        openstack.exceptions.SDKException,
+        keystoneauth1.exceptions.ClientException,
+    ) as error:
+        raise errors.Refused(what=what, where=where, cause=str(error)) from error
 
 
 class Site:
@@ -189,6 +203,31 @@ class Site:
             ],
         )
 
+    def servers(self, vnf: str) -> dict[str, str]:
+        """Ids of the servers that bear the names of the VNF's, by role."""
+        with _in_words("the list of servers", self.name):
+            found = {each.name: str(each.id) for each in self.demo.compute.servers()}
+        wanted = {role: f"{vnf}-{role}" for role in ROLES}
+        return {role: found[name] for role, name in wanted.items() if name in found}
+
+    def seen(self, server_id: str) -> Mapping[str, Any]:
+        """What Nova tells an administrator of a server."""
+        with _in_words(f"a look at server {server_id}", self.name):
+            answer = self.admin.compute.get(f"/servers/{server_id}")
+            openstack.exceptions.raise_from_response(answer)
+            found: Mapping[str, Any] = answer.json()["server"]
+        return found
+
+    def things(self) -> dict[str, set[str]]:
+        """Everything of the project that a restore could leave behind or disturb: ids, of servers with their states."""
+        with _in_words("a look at the project's things", self.name):
+            return {
+                "servers": {f"{each.id} {each.status}" for each in self.demo.compute.servers()},
+                "volumes": {str(each.id) for each in self.demo.block_storage.volumes()},
+                "networks": {str(each.id) for each in self.demo.network.networks()},
+                "ports": {str(each.id) for each in self.demo.network.ports()},
+            }
+
     def remove(self, vnf: str) -> None:
         """Take away all that bears the name of the VNF in this site."""
         compute, storage, network = self.demo.compute, self.demo.block_storage, self.demo.network
@@ -208,7 +247,15 @@ class Site:
 
 
 def create(place: Home, name: str, *, site: str, cidr: IPv4Network, say: Say) -> Vnf:
-    """Make the VNF in `site`, and in the other sites with computing what it needs to come back there."""
+    """Make the VNF in `site`, and in the other sites with computing what it needs to come back there.
+
+    Raises `errors.Refused` with what a cloud did not want.
+    """
+    with _in_words(f"a part of VNF {name}", site):
+        return _created(place, name, site, cidr, say)
+
+
+def _created(place: Home, name: str, site: str, cidr: IPv4Network, say: Say) -> Vnf:
     record = home.require_record(place)
     say("image")
     image = building.cached(place.templates)
@@ -237,11 +284,12 @@ def create(place: Home, name: str, *, site: str, cidr: IPv4Network, say: Say) ->
 
 
 def delete(place: Home, name: str, *, say: Say) -> None:
-    """Take the VNF away in every site."""
+    """Take the VNF away in every site. Raises `errors.Refused` with what a cloud did not want."""
     record = home.require_record(place)
     for each in templates.computing(record.environment):
         say(f"{each.name}: servers, volumes, ports, network of {name}")
-        Site(place, each).remove(name)
+        with _in_words(f"the end of VNF {name}", each.name):
+            Site(place, each).remove(name)
 
 
 def image_name(image: GuestImage) -> str:

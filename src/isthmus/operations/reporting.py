@@ -195,6 +195,16 @@ def _amount(name: str, value: float) -> str:
     return f"{int(value):,} bytes" if name.endswith("bytes") else duration(value)
 
 
+def counted(found: Report, step: StepLine) -> str:
+    """What a step counted and measured, in one line. Its texts (ids mostly) are for programs: `results`."""
+    numbers = {
+        name: value
+        for name, value in found.results.get(step.name, {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return ", ".join(f"{name} {value:,}" for name, value in numbers.items())
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as a person reads them."""
     if seconds is None:
@@ -241,6 +251,8 @@ def to_text(found: Report) -> str:
         if each.error:
             lines.append(f"      {each.error}")
         lines += [f"      {note.line}" for note in each.notes]
+        if numbers := counted(found, each):
+            lines.append(f"      {numbers}")
     lines += [f"  skipped: {each.step}: {each.reason} ({each.by.name})" for each in found.skips]
     lines += [f"  {each.level}: {each.summary}" for each in found.findings]
     lines += [f"  left behind: {each}" for each in found.left]

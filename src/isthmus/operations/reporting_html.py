@@ -40,7 +40,7 @@ def to_html(found: Report) -> str:
         f'<h1>{title}</h1><p class="outcome {html.escape(outcome)}">{html.escape(outcome)}</p>',
         _pairs("Operation", reporting.people(found)),
         _pairs("Reached", reporting.figure_lines(found.figures)),
-        _steps(found.steps),
+        _steps(found),
         _list("Skipped", (f"{each.step}: {each.reason} ({each.by.name})" for each in found.skips)),
         _list("Prechecks", (f"{each.level}: {each.summary}" for each in found.findings)),
         _list("Left behind", found.left),
@@ -61,17 +61,18 @@ def _list(title: str, lines: Iterable[str]) -> str:
     return f"<h2>{title}</h2><ul>{items}</ul>" if items else ""
 
 
-def _steps(steps: tuple[StepLine, ...]) -> str:
+def _steps(found: Report) -> str:
+    steps = found.steps
     if not steps:
         return ""
     begin = min(each.began_at for each in steps)
     span = max((each.began_at - begin + (each.seconds or 0.0) for each in steps), default=0.0)
-    rows = "".join(_row(each, begin, span or 1.0) for each in steps)
+    rows = "".join(_row(each, reporting.counted(found, each), begin, span or 1.0) for each in steps)
     head = "<tr><th>Step</th><th>State</th><th>Tries</th><th>Time</th><th>When</th></tr>"
     return f"<h2>Steps</h2><table>{head}{rows}</table>"
 
 
-def _row(step: StepLine, begin: float, span: float) -> str:
+def _row(step: StepLine, numbers: str, begin: float, span: float) -> str:
     left = 100 * (step.began_at - begin) / span
     width = 100 * (step.seconds or 0.0) / span
     error = f'<div class="error">{html.escape(step.error)}</div>' if step.error else ""
@@ -79,6 +80,8 @@ def _row(step: StepLine, begin: float, span: float) -> str:
         f'<div class="{"error" if note.error else "note"}">{html.escape(note.line)}</div>'
         for note in step.notes
     )
+    if numbers:
+        notes += f'<div class="note">{html.escape(numbers)}</div>'
     bar = f'<div class="bar"><i style="left:{left:.2f}%;width:{width:.2f}%"></i></div>'
     return (
         f"<tr><td>{html.escape(step.title)}{error}{notes}</td>"

@@ -5,28 +5,23 @@ One story, in the order of the tests: each stands on what the one before has lef
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
-from recovery_lab import OPERATION_SECONDS, RecoveryLab
+from recovery_lab import RecoveryLab
 
-from isthmus.lab import vnf, waiting
+from isthmus.lab import vnf
 from isthmus.lab.environment import SiteSpec
+from isthmus.lab.guest_image import records
+from isthmus.lab.recovering import Recovering, reached
 
 # The first one brings two clouds up; each operation copies six volumes beside emulated guests.
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 NAME, POLICY, CIDR = "vnf", "gold", IPv4Network("10.80.0.0/24")
-# Three emulated guests: one number from one end to the other takes seconds.
-GOES_ON_SECONDS = 120.0
-EVERYTHING = [
-    *("flavor", "network", "subnet", "volume-type", "zone", "keypair"),
-    *("security-group", "image", "server-group"),
-]
 
 
 @dataclass(kw_only=True)
@@ -34,42 +29,33 @@ class Story:
     """The VNF, and what has become of it so far."""
 
     lab: RecoveryLab
+    people: Recovering
     members: dict[str, str]
     checkpoint: dict[str, Any] = field(default_factory=dict)
 
-    def seen(self, site: SiteSpec) -> vnf.Site:
-        return vnf.Site(self.lab.home, site)
-
-    def things(self, site: SiteSpec) -> dict[str, set[str]]:
-        """Everything of the project in a site that a restore could leave behind."""
-        there = self.seen(site).demo
-        return {
-            "servers": {each.id for each in there.compute.servers()},
-            "volumes": {each.id for each in there.block_storage.volumes()},
-            "networks": {each.id for each in there.network.networks()},
-            "ports": {each.id for each in there.network.ports()},
-        }
+    def things(self) -> dict[str, dict[str, set[str]]]:
+        """Everything of the project that a drill could leave behind or disturb, by site."""
+        sites = (self.lab.paris, self.lab.lyon)
+        return {site.name: self.people.cloud(site).things() for site in sites}
 
 
 @pytest.fixture(scope="module")
-def story(recovery_up: RecoveryLab, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(recovery_up: RecoveryLab) -> Story:
     lab = recovery_up
     lab.mend()
+    people = lab.people
     # Not by its command, which would wait for the lock that this session holds.
     made = vnf.create(lab.home, NAME, site="paris", cidr=CIDR, say=print)
-    lab.isthmus("policy", "create", POLICY, "--site", "paris", "--driver", "rbd", "--keep", "2")
-    declared = lab.isthmus(*made.declare(backup_site="lyon", policy=POLICY)[1:])
-    plan = tmp_path_factory.mktemp("plan") / "plan.json"
-    plan.write_text(json.dumps({"source": "paris", "target": "lyon", "same_name": EVERYTHING}))
-    lab.isthmus("plan", "set", NAME, "--ask", "lyon", "--file", str(plan))
-    return Story(lab=lab, members={each["name"]: each["server_id"] for each in declared["members"]})
+    declared = people.declare(made, backup_site="lyon", policy=POLICY)
+    members = {each["name"]: each["server_id"] for each in declared["members"]}
+    # A server is active long before its guest has booted, and volumes without a number would prove nothing.
+    people.goes_on(lab.paris, members)
+    return Story(lab=lab, people=people, members=members)
 
 
 def test_a_checkpoint_is_of_one_point_in_time_and_the_guests_hardly_notice(story: Story) -> None:
-    words = ("operation", "protect", NAME, "--wait")
-    done = story.lab.isthmus(*words, seconds=OPERATION_SECONDS)
-    assert done["outcome"] == "succeeded", done
-    found = story.lab.isthmus("checkpoint", "show", done["checkpoint"])
+    done = reached(story.people.protect(NAME), "finished", "succeeded")
+    found = story.people.isthmus("checkpoint", "show", done["checkpoint"])
     assert (found["phase"], found["outcome"]) == ("available", "complete")
     assert found["consistency"] == "app-ordered"
     assert found["window_s"] < 10.0, "the dead-men would have thawed the guests"
@@ -77,75 +63,72 @@ def test_a_checkpoint_is_of_one_point_in_time_and_the_guests_hardly_notice(story
 
 
 def test_a_site_that_knows_nothing_learns_from_the_remote_store(story: Story) -> None:
-    wrong = story.lab.isthmus("recovery", "rebuild", "--site", "lyon")
+    people = story.people
+    wrong = people.isthmus("recovery", "rebuild", "--site", "lyon")
     assert wrong == []
-    known = story.lab.isthmus("checkpoint", "list", "--ask", "lyon")
+    known = people.isthmus("checkpoint", "list", "--ask", "lyon")
     assert [each["ID"] for each in known] == [story.checkpoint["id"]]
-    assert story.lab.isthmus("plan", "validate", NAME, "--ask", "lyon") == []
+    assert people.isthmus("plan", "validate", NAME, "--ask", "lyon") == []
 
 
-def test_a_drill_brings_it_up_apart_judges_its_records_and_leaves_nothing(story: Story) -> None:
-    lab = story.lab
-    before = {site.name: story.things(site) for site in (lab.paris, lab.lyon)}
-    asked = lab.isthmus("operation", "drill", NAME, "--ask", "lyon", "--wait", seconds=120)
-    done = lab.approve(asked, ask="lyon")
-    assert done["outcome"] == "succeeded", done
+def test_a_drill_brings_it_up_apart_as_of_one_point_in_time_and_leaves_nothing(
+    story: Story,
+) -> None:
+    before = story.things()
+    asked = story.people.ask("drill", NAME, ask="lyon")
+    done = reached(story.people.approve(asked, ask="lyon"), "finished", "succeeded")
     tests = [each for each in done["steps"] if each["name"].startswith("test-")]
     assert len(tests) == len(story.members)
     assert {each["state"] for each in tests} == {"done"}
-    assert {site.name: story.things(site) for site in (lab.paris, lab.lyon)} == before
+    _assert_restored_of_one_point_in_time(story.people.report(done["id"], ask="lyon"))
+    assert story.things() == before
 
 
 def test_a_failover_is_not_approved_by_whoever_asked_for_it(story: Story) -> None:
-    lab = story.lab
-    asked = lab.isthmus("operation", "failover", NAME, "--ask", "lyon", "--wait", seconds=120)
+    people = story.people
+    asked = people.ask("failover", NAME, ask="lyon")
     try:
         words = ("operation", "approve", asked["id"], "--ask", "lyon", "--code-file", "-")
-        refused = lab.run(words, seconds=60, text=asked["code"])
-        assert refused.returncode != 0
+        refused = people.run(words, text=asked["code"])
+        assert refused.code != 0
         assert "recovery_failover" in refused.stderr or "may not" in refused.stderr
     finally:
-        lab.isthmus("operation", "cancel", asked["id"], "--ask", "lyon")
+        words = ("operation", "cancel", asked["id"], "--ask", "lyon")
+        # 2: an operation that was cancelled has not succeeded.
+        assert people.isthmus(*words, codes=(2,))["outcome"] == "not-approved"
 
 
 def test_after_the_loss_of_its_site_it_goes_on_in_the_other_with_its_records(story: Story) -> None:
-    lab = story.lab
+    lab, people = story.lab, story.people
     lab.kill("paris")
-    asked = lab.isthmus("operation", "failover", NAME, "--ask", "lyon", "--wait", seconds=120)
+    people.logs_in(lab.lyon)
+    asked = people.ask("failover", NAME, ask="lyon")
     began = time.monotonic()
-    done = lab.approve(asked, ask="lyon")
+    reached(people.approve(asked, ask="lyon"), "awaiting-commit")
     print(f"failover: {time.monotonic() - began:.0f} s from approval to tested")
-    assert done["phase"] == "awaiting-commit", done
-    committed = ("operation", "commit", asked["id"], "--ask", "lyon", "--wait")
-    done = lab.isthmus(*committed, seconds=120, approver=True)
-    assert done["outcome"] == "succeeded", done
-    there = story.seen(lab.lyon).demo
-    servers = {each.name: each for each in there.compute.servers()}
+    done = reached(people.commit(asked["id"], ask="lyon"), "finished", "succeeded")
+    servers = {each.name: each for each in people.cloud(lab.lyon).demo.compute.servers()}
     assert set(servers) == {f"{NAME}-{role}" for role in vnf.ROLES}
     assert {each.status for each in servers.values()} == {"ACTIVE"}
     addresses = {found["addr"] for each in servers.values() for found in each.addresses[NAME]}
     assert addresses == {"10.80.0.10", "10.80.0.11", "10.80.0.12"}
-    _assert_of_one_point_in_time(lab, {name: each.id for name, each in servers.items()})
+    _assert_restored_of_one_point_in_time(people.report(done["id"], ask="lyon"))
+    _assert_goes_on(people, lab.lyon)
 
 
-def _assert_of_one_point_in_time(lab: RecoveryLab, servers: dict[str, str]) -> None:
-    """Nobody has what those before have not: the database's numbers were acknowledged, and those were issued. And all go on."""
+def _assert_restored_of_one_point_in_time(report: dict[str, Any]) -> None:
+    """What the guests had when they booted: every number that was persisted was acknowledged, and every such one issued."""
+    cut = records.restored(report["results"].values())
+    assert cut is not None, report["results"]
+    assert records.impossible(cut) is None, cut
+    assert cut.persisted > 0
 
-    def counts() -> list[int]:
-        # They count on while they are read, so that whoever has least is read first.
-        logs = {"database": "persisted", "middle": "acknowledged", "client": "issued"}
-        return [
-            int(lab.shell(lab.lyon, servers[f"{NAME}-{role}"], f"wc -l </data/vdb/{log}.log"))
-            for role, log in logs.items()
-        ]
 
-    first = counts()
-    assert first == sorted(first), f"persisted, acknowledged, issued: {first}"
-    assert first[0] > 0
-    waiting.until(
-        lambda: None if min(map(int.__sub__, counts(), first)) > 0 else "somebody stands still",
-        deadline=GOES_ON_SECONDS,
-        what="the protocol does not go on",
-        where="lyon",
-        interval=2.0,
-    )
+def _assert_goes_on(people: Recovering, site: SiteSpec) -> None:
+    """All three count on, nobody gets ahead of those before, and no record is bad."""
+    servers = people.cloud(site).servers(NAME)
+    first = people.counts(site, servers)
+    assert records.impossible(first) is None, first
+    assert records.impossible(people.goes_on(site, servers, beyond=first)) is None
+    good, bad = people.judged(site, servers)
+    assert (good > 0, bad) == (True, 0)

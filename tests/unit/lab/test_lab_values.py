@@ -173,6 +173,14 @@ def test_after_a_failed_step_the_rest_is_not_run() -> None:
     assert "expected: a token (madrid): seen: 503" in tour.steps[1].detail
 
 
+def test_lines_of_standard_error_are_heard_while_the_command_runs_and_kept() -> None:
+    heard: list[str] = []
+    script = "echo one >&2; read -r go; echo two >&2; echo out; exit 3"
+    done = running.run(["sh", "-c", script], stdin="go\n", check=False, told=heard.append)
+    assert heard == ["one", "two"]
+    assert (done.code, done.stdout, done.stderr) == (3, "out\n", "one\ntwo\n")
+
+
 def test_a_tour_is_one_json_object_of_steps_and_figures() -> None:
     tour = steps.Tour(progress=progress.Silent())
     tour.step("first", lambda: "fine")

@@ -1,8 +1,10 @@
 """Logs of records are judged line by line; three logs tell whether they can be of one instant."""
 
 import hashlib
+from collections.abc import Sequence
 
-from hypothesis import given
+import pytest
+from hypothesis import find, given
 from hypothesis import strategies as st
 
 from isthmus.lab.guest_image import building, packages, records
@@ -70,6 +72,74 @@ def test_a_later_guest_that_is_ahead_is_called_impossible_with_both_figures() ->
         records.impossible(Cut(issued=9, acknowledged=5, persisted=7))
         == "7 persisted, only 5 acknowledged"
     )
+
+
+ISSUES, ACKNOWLEDGES, PERSISTS = "client", "middle", "database"
+FREEZE_ORDER = (ISSUES, ACKNOWLEDGES, PERSISTS)
+RUNS = st.lists(st.sampled_from(FREEZE_ORDER), max_size=60)
+MOMENTS = st.tuples(*[st.integers(0, 60)] * 3).map(sorted)
+
+
+def taken(run: Sequence[str], moments: Sequence[int], order: Sequence[str], *, held: bool) -> Cut:
+    """The protocol played in the order of `run`, its guests frozen at `moments` of it in `order`. Who is frozen stands still
+    until all volumes are taken if it is `held`; else its volume is taken at once and it goes on."""
+    done = dict.fromkeys(FREEZE_ORDER, 0)
+    volumes: dict[str, int] = {}
+    frozen = dict(zip(order, moments, strict=True))
+    for moment in range(61):
+        for who in order:
+            if frozen[who] == moment:
+                volumes[who] = done[who]
+        if moment < len(run):
+            who = run[moment]
+            asked = {
+                ISSUES: done[ISSUES] + 1,
+                ACKNOWLEDGES: done[ISSUES],
+                PERSISTS: done[ACKNOWLEDGES],
+            }
+            if done[who] < asked[who] and not (held and who in volumes):
+                done[who] += 1
+    return Cut(
+        issued=volumes[ISSUES], acknowledged=volumes[ACKNOWLEDGES], persisted=volumes[PERSISTS]
+    )
+
+
+@given(run=RUNS, moments=MOMENTS)
+def test_guests_frozen_in_order_and_held_are_of_one_point_in_time(
+    run: list[str], moments: list[int]
+) -> None:
+    assert records.impossible(taken(run, moments, FREEZE_ORDER, held=True)) is None
+
+
+@given(run=RUNS, moments=MOMENTS)
+def test_guests_taken_one_by_one_from_the_database_to_the_client_are_never_called_impossible(
+    run: list[str], moments: list[int]
+) -> None:
+    assert records.impossible(taken(run, moments, FREEZE_ORDER[::-1], held=False)) is None
+
+
+def test_taken_one_by_one_in_the_reverse_order_there_is_a_run_that_is_called_impossible() -> None:
+    run, moments = find(
+        st.tuples(RUNS, MOMENTS),
+        lambda drawn: records.impossible(taken(*drawn, FREEZE_ORDER, held=False)) is not None,
+    )
+    assert records.impossible(taken(run, moments, FREEZE_ORDER, held=True)) is None
+
+
+FIGURES = [
+    {"tested": True, "records_verified": 90, "records_bad": 0, "issued_at_boot": 12},
+    {"tested": True, "acknowledged_at_boot": 11},
+    {"tested": True, "persisted_at_boot": 10},
+]
+
+
+def test_what_restored_guests_had_when_they_booted_is_read_from_what_their_tests_printed() -> None:
+    assert records.restored(FIGURES) == Cut(issued=12, acknowledged=11, persisted=10)
+
+
+@pytest.mark.parametrize("missing", range(3))
+def test_without_a_word_of_each_guest_nothing_is_said(missing: int) -> None:
+    assert records.restored(FIGURES[:missing] + FIGURES[missing + 1 :]) is None
 
 
 def test_drivers_load_after_what_they_need_and_built_in_ones_are_left_out() -> None:

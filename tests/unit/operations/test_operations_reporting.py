@@ -56,7 +56,7 @@ STEPS = (
         "boot",
         1072.0,
         1092.0,
-        result={"records_bad": 0},
+        result={"server": "s-1", "tested": True, "records_bad": 0, "records_verified": 1234},
         notes=(
             Note(what="hook /x", where="db", seconds=1.25),
             Note(what=EVIL, where="db", seconds=2.0, error=EVIL),
@@ -93,15 +93,17 @@ def test_the_text_says_what_was_reached_and_who_decided() -> None:
     text = reporting.to_text(reporting.report(failover(), STEPS, ()))
     for words in ("failover of group vnf in lyon: succeeded", "bert", "30.0 s", "3 min 12 s",
                   "123,456 bytes", "do restore-1", "skipped: ping", "hook /x (db): done in 1.2 s",
-                  "(db): failed after 2.0 s: "):  # fmt: skip
+                  "(db): failed after 2.0 s: ", "records_bad 0, records_verified 1,234"):  # fmt: skip
         assert words in text, words
+    assert "s-1" not in text
+    assert "tested" not in text
 
 
 def test_the_json_holds_everything_for_programs() -> None:
     found = json.loads(reporting.to_json(reporting.report(failover(), STEPS, ())))
     assert found["figures"]["rpo_s"] == 30.0
     assert found["requested_at"] == "1970-01-01T00:16:40.000000Z"
-    assert found["results"]["boot"] == {"records_bad": 0}
+    assert found["results"]["boot"]["records_verified"] == 1234
     assert "hash" not in json.dumps(found)
 
 
@@ -118,6 +120,7 @@ def test_the_page_needs_nothing_and_runs_nothing() -> None:
     assert "script" not in tags
     assert "link" not in tags
     assert tags.count("tr") >= 5
+    assert "records_bad 0, records_verified 1,234" in page
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,24 @@ from cliff.command import Command
 
 from isthmus.lab import bringup, environment, faults, home, progress
 from isthmus.lab.commands.lifecycle import place
-from isthmus.lab.tour import identity, network
+from isthmus.lab.tour import identity, network, recovery
 from isthmus.lab.tour.steps import Outcome, Tour
 
 # The chapters that each environment can show, in order.
 CHAPTERS = {
     "identity": (identity.take,),
     "network": (identity.take, network.take),
+    "recovery": (recovery.take,),
 }
 DEFAULT = "network"
 
 
 class Demo(Command):
-    """Bring the sites up and take the tour: one login, a cut link, a dead site, a network over two clouds. Leaves the lab up."""
+    """Bring the sites up and take a tour. Leaves the lab up.
+
+    Of identity and networks: one login, a cut link, a dead site, a network over two clouds. Of recovery: a VNF is
+    protected, rehearsed in the other site, and brought back there after its own site was destroyed.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -30,7 +35,7 @@ class Demo(Command):
             nargs="?",
             choices=CHAPTERS,
             default=DEFAULT,
-            help=f"Which environment to show: {', '.join(CHAPTERS)}. Default: {DEFAULT}, which shows all.",
+            help=f"Which environment to show: {', '.join(CHAPTERS)}. Default: {DEFAULT}, which shows identity as well.",
         )
         parser.add_argument(
             "--json",
@@ -51,7 +56,7 @@ class Demo(Command):
         if arguments.json:
             self.app.stdout.write(json.dumps(tour.document()) + "\n")
         else:
-            _show(tour)
+            _show(tour, wanted.name)
         return 1 if tour.failed else 0
 
 
@@ -72,8 +77,9 @@ def _run(tour: Tour, where: home.Home, text: str, wanted: environment.Environmen
         take(tour, where, bringup.loaded(where), wanted)
 
 
-def _show(tour: Tour) -> None:
+def _show(tour: Tour, environment: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     # Outside a terminal the table must not be folded at 80 columns: it goes to files and logs.
@@ -81,14 +87,19 @@ def _show(tour: Tour) -> None:
     steps = Table("Step", "Outcome", "Seconds", "Detail", title="The tour", title_justify="left")
     for step in tour.steps:
         colour = "green" if step.outcome is Outcome.PASSED else "red"
-        steps.add_row(step.name, f"[{colour}]{step.outcome}[/]", f"{step.seconds:.1f}", step.detail)
+        outcome = f"[{colour}]{step.outcome}[/]"
+        # The cause of a failure is what others said, in brackets of all kinds.
+        steps.add_row(step.name, outcome, f"{step.seconds:.1f}", escape(step.detail))
     figures = Table("Figure", "Value", "Unit", title="What was measured", title_justify="left")
     for name, figure in tour.figures.items():
         figures.add_row(name, f"{figure.value:g}", figure.unit)
     console.print(steps)
     if tour.figures:
         console.print(figures)
-    console.print(_NEXT if not tour.failed else _AFTER_FAILURE)
+    if tour.failed:
+        console.print(_AFTER_FAILURE.format(demo=f"isthmus demo {environment}"))
+    else:
+        console.print(_NEXT_OF_RECOVERY if environment == "recovery" else _NEXT)
 
 
 _NEXT = """What to try next (the lab is still up)
@@ -100,8 +111,16 @@ _NEXT = """What to try next (the lab is still up)
   isthmus network create --help                a network over paris and lyon, if both have a Neutron
   isthmus lab down                             take everything away"""
 
+_NEXT_OF_RECOVERY = """What to try next (the lab is still up, and Paris is still dead)
+  eval $(isthmus lab env)                               clouds.yaml and sites file for what follows
+  openstack --os-cloud lyon server list --all-projects  the VNF where it is now
+  isthmus operation list --ask lyon                     what was done; then: isthmus operation report OPERATION --ask lyon
+  isthmus operation audit OPERATION --ask lyon          who asked, who approved
+  isthmus checkpoint list --ask lyon                    what Lyon knows
+  isthmus lab down                                      take everything away; the tour begins with a new lab"""
+
 _AFTER_FAILURE = """A step did not see what it expects. The lab is left as it was at that moment:
   isthmus lab status; isthmus lab test         what is up
   isthmus lab logs SITE/COMPONENT              what it said
   isthmus lab gather                           everything in one archive
-  isthmus lab fault heal; isthmus demo         mend, and take the tour again"""
+  isthmus lab fault heal; {demo:<20} mend, and take the tour again"""

@@ -5,7 +5,9 @@ hash of the record before, 0 for the first. The guest counts a record when it is
 """
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,19 @@ def _whole(fields: list[str], number: int, previous: str) -> bool:
     said = " ".join(fields[:3])
     proper = fields[0] == str(number) and fields[1].isdecimal() and fields[2] == previous
     return proper and hashlib.sha256(f"{said}\n".encode()).hexdigest() == fields[3]
+
+
+def restored(tests: Iterable[Mapping[str, Any]]) -> Cut | None:
+    """What three guests that were restored had when they booted, by the figures of `verify` in each; None if one does not say."""
+    said = {name: value for figures in tests for name, value in figures.items()}
+    try:
+        return Cut(
+            issued=int(said["issued_at_boot"]),
+            acknowledged=int(said["acknowledged_at_boot"]),
+            persisted=int(said["persisted_at_boot"]),
+        )
+    except KeyError:
+        return None
 
 
 def impossible(cut: Cut) -> str | None:
