@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "lab"))
 
-from lab_fixtures import lab, lab_up, machine
+from lab_fixtures import lab, lab_up, machine, recovery_up
 
-__all__ = ["lab", "lab_up", "machine"]
+__all__ = ["lab", "lab_up", "machine", "recovery_up"]
