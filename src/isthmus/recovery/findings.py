@@ -35,6 +35,10 @@ class Code(enum.StrEnum):
     EPOCH_AHEAD = "epoch-ahead"
     GROUP_DIFFERS = "group-differs"
     BACKUP_DIFFERS = "backup-differs"
+    GROUP_MOVED = "group-moved"
+    GROUP_RETURNED = "group-returned"
+    OWNER_UNKNOWN = "owner-unknown"
+    STALE_MEMBER = "stale-member"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

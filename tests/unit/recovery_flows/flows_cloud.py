@@ -210,6 +210,10 @@ class Markers:
     def latest(self, _group_id: str) -> Marker | None:
         return self.claims[-1] if self.claims else None
 
+    def owner_before(self, marker: Marker) -> str | None:
+        found = [each for each in self.claims if each.epoch == marker.epoch - 1]
+        return found[0].site if found else None
+
     def claim(self, marker: Marker) -> Marker:
         if self.claims and self.claims[-1] == marker:
             return marker

@@ -30,6 +30,7 @@ from isthmus.recovery.flows.service import Service
 from isthmus.recovery.rebuild import Rebuilt
 from isthmus.store import databases, schema
 
+NO_STALE: Any = argparse.Namespace(findings=lambda _group_id: ())
 EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": []}
 
 
@@ -143,6 +144,36 @@ def test_a_failover_that_is_rolled_back_leaves_nothing(lyon: Lyon) -> None:
     assert lyon.cloud.own() == EMPTY
 
 
+def test_a_failover_that_is_rolled_back_gives_the_group_back_when_nothing_runs_here(
+    lyon: Lyon,
+) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    there: list[int] = []
+    claim = lyon.markers.claim
+    lyon.means.epochs.claim = lambda marker: (
+        there.append(  # type: ignore[method-assign]
+            sum(len(lyon.cloud.all[kind]) for kind in ("servers", "volumes", "ports"))
+        )
+        or claim(marker)
+    )
+    lyon.desk.roll_back(asker(BERT), operation.id)
+    ended(lyon.go(operation), Outcome.ROLLED_BACK)
+    assert there == [0], "as long as a server runs here, the group is this site's"
+    assert [(each.epoch, each.site) for each in lyon.markers.claims] == [(1, "lyon"), (2, "paris")]
+    again = lyon.go(lyon.approved(Kind.FAILOVER))
+    assert again.phase is Phase.AWAITING_COMMIT, again.troubles
+    assert lyon.markers.claims[-1].site == "lyon"
+
+
+def test_a_group_that_somebody_claimed_since_is_not_given_back(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    first = lyon.markers.claims[-1]
+    lyon.markers.claims.append(dataclasses.replace(first, epoch=2, site="madrid", nonce="theirs"))
+    lyon.desk.roll_back(asker(BERT), operation.id)
+    ended(lyon.go(operation), Outcome.ROLLED_BACK)
+    assert [each.site for each in lyon.markers.claims] == ["lyon", "madrid"]
+
+
 @pytest.mark.parametrize("kind", [Kind.DRILL, pytest.param(Kind.FAILOVER, marks=pytest.mark.chaos)])
 def test_an_engine_that_is_cut_off_after_every_single_change_makes_nothing_twice(
     lyon: Lyon, kind: Kind
@@ -225,7 +256,7 @@ def test_a_database_that_was_lost_is_rebuilt_from_manifests(lyon: Lyon, tmp_path
     fresh = databases.connect(f"sqlite:///{tmp_path}/fresh.db")
     schema.upgrade(fresh)
     declared = Declared(fresh)
-    service = Service(fresh, dataclasses.replace(lyon.means, declared=declared))
+    service = Service(fresh, dataclasses.replace(lyon.means, declared=declared), NO_STALE)
     learnt, findings = service.rebuild()
     assert learnt == (1, 1, 1)
     assert findings == ()
@@ -268,7 +299,8 @@ def test_an_engine_offers_all_routes_of_recovery(lyon: Lyon) -> None:
 
     engine: Any = argparse.Namespace(site="lyon", require_admin=nobody, require_reader=nobody)
     app = fastapi.FastAPI()
-    app.include_router(operations_home.router(engine, Service(lyon.database, lyon.means)))
+    service = Service(lyon.database, lyon.means, NO_STALE)
+    app.include_router(operations_home.router(engine, service))
     with TestClient(app) as http:
         assert [each["name"] for each in http.get("/v1/groups").json()["groups"]] == ["vnf"]
         asked = http.post("/v1/operations", json={"kind": "failover", "group": "vnf"}).json()

@@ -15,7 +15,7 @@ from isthmus import errors
 from isthmus.operations import flows
 from isthmus.operations.kinds import Kind
 from isthmus.operations.ledger import Ledger, left
-from isthmus.operations.recipes import Recipes, Result, Run
+from isthmus.operations.recipes import Recipes, Result, Run, Thing
 from isthmus.operations.values import Finding, Level, Operation, Plan, PlannedStep
 from isthmus.recovery import documents
 from isthmus.recovery.checkpoints import Checkpoint
@@ -172,32 +172,80 @@ class Returning:
 _OWN = PlannedStep(name="own", title="see that the group is still this site's", action="own")
 
 
+CLAIM = "claim"
+"""The kind of thing that a claim is: what is rolled back gives the group back."""
+
+
 class Claim(Bringing):
-    """Own the group from now on, in the store that both sites can read. It is not undone: a higher
-    epoch of the own site is what lets the next failover begin."""
+    """Own the group from now on, in the store that both sites can read."""
 
     def act(self, run: Run) -> Result:
-        group_id = run.operation.group_id
-        nonce = str(uuid.uuid5(_SPACE, run.operation.id))
-        latest = self.means.epochs.latest(group_id)
-        if latest is not None and latest.nonce == nonce:
-            return {"epoch": latest.epoch}
+        epoch = run.ensure(
+            CLAIM,
+            run.name(CLAIM),
+            site=self.means.site,
+            find=lambda: self._known(run),
+            create=lambda: self._claimed(run),
+        )
+        return {"epoch": int(epoch)}
+
+    def _known(self, run: Run) -> str | None:
+        latest = self.means.epochs.latest(run.operation.group_id)
+        mine = latest is not None and latest.nonce == nonce_of(run.operation.id)
+        return str(latest.epoch) if latest is not None and mine else None
+
+    def _claimed(self, run: Run) -> str:
         kept = run.remembered()
         if not kept:
+            latest = self.means.epochs.latest(run.operation.group_id)
             # The same words in every try are the same claim.
             now = datetime.datetime.now(datetime.UTC).isoformat()
             kept = {"epoch": (latest.epoch if latest else 0) + 1, "at": now}
             run.remember(kept)
         marker = Marker(
-            group_id=group_id,
+            group_id=run.operation.group_id,
             epoch=int(kept["epoch"]),
             site=self.means.site,
             operation_id=run.operation.id,
             at=datetime.datetime.fromisoformat(kept["at"]),
-            nonce=nonce,
+            nonce=nonce_of(run.operation.id),
         )
         run.guard()
-        return {"epoch": self.means.epochs.claim(marker).epoch}
+        return str(self.means.epochs.claim(marker).epoch)
+
+
+class GiveBack:
+    """Takes a claim back: whoever owned the group before owns it again, by a higher epoch. What the
+    other site had stopped because of the claim could not be let go else."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    def remove(self, thing: Thing, run: Run) -> None:
+        epochs, group = self._means.epochs, self._means.declared.group(run.operation.group_id)
+        latest = epochs.latest(group.id)
+        if latest is None or latest.nonce != nonce_of(thing.operation_id):
+            # It never was claimed, was given back, or somebody claimed it since.
+            return
+        before = epochs.owner_before(latest) or group.site
+        if before == self._means.site:
+            return
+        run.guard()
+        epochs.claim(
+            Marker(
+                group_id=group.id,
+                epoch=latest.epoch + 1,
+                site=before,
+                operation_id=thing.operation_id,
+                at=datetime.datetime.now(datetime.UTC),
+                nonce=nonce_of(f"{thing.operation_id}/back"),
+            )
+        )
+
+
+def nonce_of(words: str) -> str:
+    """The same in every try."""
+    return str(uuid.uuid5(_SPACE, words))
 
 
 class Own(Bringing):
@@ -272,5 +320,9 @@ def recipes(means: Means, database: databases.Database) -> Recipes:
             Kind.CLEANUP: Cleanup(means, database),
         },
         actions={**protect.actions(means), **shared},
-        removers={**protect_undo.removers(means), **bringing_undo.removers(means)},
+        removers={
+            **protect_undo.removers(means),
+            **bringing_undo.removers(means),
+            CLAIM: GiveBack(means),
+        },
     )
