@@ -24,6 +24,8 @@ class Code(enum.StrEnum):
     ADDRESS_TAKEN = "address-taken"
     ADDRESS_TWICE = "address-twice"
     MAC_TAKEN = "mac-taken"
+    NO_ROUTE = "no-route"
+    NOT_TESTED = "not-tested"
     QUOTA = "quota"
     NO_USER_DATA = "no-user-data"
     UNREADABLE = "unreadable"

@@ -11,62 +11,25 @@ from typing import Any
 
 import fastapi
 import pytest
-from flows_cloud import Cloud, means_of
+from flows_cloud import Cloud
+from flows_lyon import Lyon
 from operations_bench import BERT, asker, ended
 from starlette.testclient import TestClient
 
 from isthmus import errors
 from isthmus.engine.api import operations_home
 from isthmus.engine.rights import Caller
-from isthmus.operations.desk import Desk, Request
 from isthmus.operations.kinds import Kind
 from isthmus.operations.leases import FencedError
-from isthmus.operations.recipes import Recipes
-from isthmus.operations.runner import Runner
-from isthmus.operations.values import Operation, Outcome, Phase
-from isthmus.recovery.flows import returning
+from isthmus.operations.values import Outcome, Phase
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.flows.service import Service
 from isthmus.recovery.rebuild import Rebuilt
 from isthmus.store import databases, schema
 
 NO_STALE: Any = argparse.Namespace(findings=lambda _group_id: ())
-EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": []}
-
-
-class Lyon:
-    """The engine of the site that takes over, by hand."""
-
-    def __init__(self, database: databases.Database, cloud: Cloud) -> None:
-        self.database, self.cloud = database, cloud
-        self.means, self.markers = means_of(database, cloud)
-        self.desk = Desk(database, "lyon")
-        self.recipes: Recipes = returning.recipes(self.means, database)
-
-    def runner(self) -> Runner:
-        return Runner(self.database, self.recipes, owner="lyon-1", lasts=5.0)
-
-    def request(self, kind: Kind, **parameters: Any) -> tuple[Operation, str | None]:
-        group = self.means.declared.group("vnf")
-        asked = self.desk.request(
-            asker(),
-            Request(kind=kind, group_id=group.id, group=group.name, parameters=parameters),
-        )
-        self.runner().work(asked.operation)
-        return self.desk.operation(asked.operation.id), asked.code
-
-    def approved(self, kind: Kind) -> Operation:
-        planned, code = self.request(kind)
-        assert planned.phase is Phase.AWAITING_APPROVAL, planned.reason
-        assert planned.plan
-        assert code
-        return self.desk.approve(
-            asker(BERT), planned.id, code=code, plan_digest=planned.plan.digest
-        )
-
-    def go(self, operation: Operation) -> Operation:
-        self.runner().work(self.desk.operation(operation.id))
-        return self.desk.operation(operation.id)
+EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": [],
+         "floatingips": []}  # fmt: skip
 
 
 @pytest.fixture

@@ -19,8 +19,16 @@ from isthmus.operations.recipes import Recipes, Result, Run, Thing
 from isthmus.operations.values import Finding, Level, Operation, Plan, PlannedStep
 from isthmus.recovery import documents
 from isthmus.recovery.checkpoints import Checkpoint
+from isthmus.recovery.declarations import Member
 from isthmus.recovery.epochs import Marker
-from isthmus.recovery.flows import bringing, bringing_undo, prechecks, protect, protect_undo
+from isthmus.recovery.flows import (
+    bringing,
+    bringing_undo,
+    floating,
+    prechecks,
+    protect,
+    protect_undo,
+)
 from isthmus.recovery.flows.bringing import Bringing
 from isthmus.recovery.flows.means import Kept, Means
 from isthmus.recovery.manifest import Manifest
@@ -166,7 +174,22 @@ class Returning:
                     after=(f"boot-{server.id}",),
                     skippable=True,
                 )
+                yield from _leads(member, targets.get(server.id))
             before = tests
+
+
+def _leads(member: Member, wanted: TargetServer | None) -> Iterator[PlannedStep]:
+    """Nobody is led to a server before it is what it should be, and no other server waits for it."""
+    found = [each for port in wanted.ports for each in port.floating] if wanted else []
+    if found:
+        yield PlannedStep(
+            name=f"lead-{member.server_id}",
+            title=f"lead floating addresses to {member.name}",
+            action="lead",
+            arguments={"floating": [documents.write(each) for each in found]},
+            after=(f"test-{member.server_id}",),
+            skippable=True,
+        )
 
 
 _OWN = PlannedStep(name="own", title="see that the group is still this site's", action="own")
@@ -309,6 +332,7 @@ def recipes(means: Means, database: databases.Database) -> Recipes:
         "isolate": bringing.Isolate(means, kept),
         "boot": bringing.Boot(means, kept),
         "test": bringing.Test(means, kept),
+        "lead": floating.Lead(means, kept),
         "claim": Claim(means, kept),
         "own": Own(means, kept),
     }
@@ -323,6 +347,8 @@ def recipes(means: Means, database: databases.Database) -> Recipes:
         removers={
             **protect_undo.removers(means),
             **bringing_undo.removers(means),
+            floating.MADE: floating.MadeAddresses(means),
+            floating.LED: floating.LedAddresses(means),
             CLAIM: GiveBack(means),
         },
     )
