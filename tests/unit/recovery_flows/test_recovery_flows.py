@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from isthmus import errors
 from isthmus.engine.api import operations_home
 from isthmus.engine.rights import Caller
+from isthmus.operations import reporting
 from isthmus.operations.kinds import Kind
 from isthmus.operations.leases import FencedError
 from isthmus.operations.values import Outcome, Phase
@@ -83,6 +84,20 @@ def test_a_failover_claims_the_group_once_and_is_made_final(lyon: Lyon) -> None:
     lyon.desk.commit(asker(BERT), operation.id)
     ended(lyon.go(operation), Outcome.SUCCEEDED)
     assert len(lyon.cloud.all["servers"]) == 2
+
+
+def test_the_plan_and_the_report_of_a_failover_say_that_the_lost_bytes_are_not_known(
+    lyon: Lyon,
+) -> None:
+    planned, _ = lyon.request(Kind.FAILOVER)
+    assert planned.plan
+    assert planned.plan.lost_bytes is None
+    assert planned.plan.facts["Written since"].startswith("not known: no snapshot")
+    told = reporting.report(planned, lyon.desk.steps(planned.id), ())
+    assert "Written since" in reporting.to_text(told)
+    drill, _ = lyon.request(Kind.DRILL)
+    assert drill.plan
+    assert "Written since" not in drill.plan.facts, "a drill gives nothing up"
 
 
 def test_a_failover_is_not_made_final_when_another_site_claimed_the_group(lyon: Lyon) -> None:

@@ -38,6 +38,17 @@ from isthmus.store import databases
 Targets = Mapping[str, TargetServer]
 """By source server."""
 
+
+def unknown_bytes(found: Manifest) -> str:
+    """Why nobody can say how many bytes a failover gives up. A snapshot goes when it is backed up: kept,
+    it would hold every block that is overwritten, and what it tells would be lost with its site."""
+    site = found.group.site
+    return (
+        f"not known: no snapshot of the checkpoint is kept in {site} that its volumes could be compared"
+        " with, and a lost site cannot be asked"
+    )
+
+
 _SPACE = uuid.UUID("0f4f3c52-9a0b-4f2e-9d5e-5b0a0f6f4f6d")
 
 
@@ -72,6 +83,7 @@ class Returning:
                 "Returns to": f"checkpoint {chosen.seq}, {chosen.consistency}",
                 "Members": ", ".join(each.name for each in group.members),
                 "To": f"{means.site}, " + ("isolated networks" if self._isolated else "for good"),
+                **({} if self._isolated else {"Written since": unknown_bytes(found)}),
             },
         )
 
