@@ -254,6 +254,36 @@ def test_of_two_engines_of_a_site_the_one_with_the_lease_acts(paris: Paris) -> N
     assert paris.running == 0
 
 
+def test_without_the_database_nothing_is_stopped_and_that_is_told(
+    paris: Paris, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paris.claim("lyon", 1)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise errors.UnavailableError("the database cannot be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holding, "take", away)
+        paris.keeper.look()
+    assert (paris.running, paris.nova.asked) == (3, [])
+    assert paris.codes() == [Code.GROUP_MOVED, Code.STALE_MEMBER]
+    assert "database cannot be reached" in paris.keeper.findings(GROUP.id)[1].cause
+    paris.keeper.look()
+    assert (paris.running, paris.codes()) == (0, [Code.GROUP_MOVED])
+
+
+def test_whoever_starts_a_member_again_and_again_is_in_the_trail_each_time(paris: Paris) -> None:
+    paris.claim("lyon", 1)
+    paris.keeper.look()
+    for _ in range(2):
+        paris.keeper.look()
+        started = paris.nova.servers[GROUP.members[0].server_id]
+        started.update({"status": "ACTIVE", "OS-EXT-STS:power_state": 1})
+        paris.keeper.look()
+    rows = [each.document["deeds"] for each in trail.entries(paris.database, GROUP.id)]
+    assert rows[1:] == [["stop client"], ["stop client"]]
+
+
 def test_an_engine_that_loses_its_lease_in_the_middle_touches_nothing_more(
     paris: Paris, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,3 +357,13 @@ def test_the_thread_looks_at_once_and_ends_when_it_is_told(paris: Paris) -> None
     paris.keeper.stop()
     paris.keeper.join(timeout=10.0)
     assert not paris.keeper.is_alive()
+
+
+def test_the_owner_before_is_read_from_the_epoch_before(paris: Paris) -> None:
+    epochs = paris.epochs(LYON)
+    assert epochs.owner_before(a_marker("lyon", 1)) is None
+    paris.claim("madrid", 1)
+    paris.claim("lyon", 2)
+    latest = epochs.latest(GROUP.id)
+    assert latest
+    assert epochs.owner_before(latest) == "madrid"

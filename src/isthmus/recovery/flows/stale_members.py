@@ -103,7 +103,13 @@ class StaleMembers(threading.Thread):
             if isinstance(word, Marker) and word.site == self._site:
                 self._owned[group_id] = max(word.epoch, self._owned.get(group_id, 0))
         looks = self._looks(groups, words)
-        done = self._acted(groups, looks)
+        for key in [key for key, each in looks.items() if not each.actions]:
+            self._noted.pop(key, None)
+        try:
+            done = self._acted(groups, looks)
+        except errors.IsthmusError as error:
+            # Without the database nobody knows who acts: nobody does, and that is to be told.
+            done = {key: _undone(each, str(error)) for key, each in looks.items()}
         found = {key: stale.findings(self._site, groups[key], each) for key, each in done.items()}
         self._tell(found)
         self._found = found
@@ -235,6 +241,11 @@ class StaleMembers(threading.Thread):
                 if each.key not in known:
                     names = f" ({', '.join(each.servers)})" if each.servers else ""
                     LOG.warning("%s: %s%s: %s", each.subject, each.summary, names, each.cause)
+
+
+def _undone(look: Look, cause: str) -> Look:
+    failed = {each.server_id: cause for each in look.actions}
+    return dataclasses.replace(look, failed={**look.failed, **failed})
 
 
 def _body(action: Action) -> dict[str, Any]:
