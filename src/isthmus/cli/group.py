@@ -93,7 +93,8 @@ class Set(_Shown):
 
 
 class Show(_Shown):
-    """Show a protection group: members in order, policy, newest checkpoint and its age."""
+    """Show a protection group: members in order, policy, newest checkpoint and its age, and whether
+    its servers may still run in its site."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         return self.told(self.found(parsed_args)[1])
@@ -183,6 +184,7 @@ def described(group: Any) -> dict[str, Any]:
     """The fields of a group, in the order of reading."""
     members = group["members"]
     newest = group.get("newest_checkpoint")
+    findings = group.get("findings") or ()
     return {
         "name": group["name"],
         "id": group["id"],
@@ -194,6 +196,7 @@ def described(group: Any) -> dict[str, Any]:
         "checkpoint": newest and newest["id"],
         "checkpoint_age_seconds": newest and newest["age_seconds"],
         "revision": group["revision"],
+        "findings": Lines(list(findings), [_finding_line(each) for each in findings]),
     }
 
 
@@ -205,6 +208,11 @@ def _member_line(each: Any) -> str:
     needs = f", needs {', '.join(each['depends'])}" if each["depends"] else ""
     test = f", test: {shlex.join(each['test'])}" if each.get("test") else ""
     return f"level {each['level']}: {each['name']} ({each['server_id']}){needs}{test}"
+
+
+def _finding_line(each: Any) -> str:
+    servers = f" ({', '.join(each['servers'])})" if each["servers"] else ""
+    return f"{each['outcome']} {each['summary']}{servers}: {each['cause']}; {each['remedy']}"
 
 
 def _row(group: Any) -> tuple[Any, ...]:

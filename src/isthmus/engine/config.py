@@ -153,6 +153,9 @@ class Recovery(_Section):
     """The directory of hooks that run on the controller; None: there are none."""
     four_eyes: bool = True
     """Whether who asked for an operation may not approve it as well."""
+    stale_members_seconds: Seconds = 30.0
+    """How often it is looked whether other sites took over groups of this one; two requests to the
+    remote store for each group."""
 
 
 class Timing(_Section):

@@ -16,13 +16,17 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 from isthmus import errors
 from isthmus.engine import config
 from isthmus.engine.core import Engine
+from isthmus.operations import runner
 from isthmus.recovery import probing, remote_store, sealing
 from isthmus.recovery.epochs import Epochs
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.flows.means import Means, drivers
 from isthmus.recovery.flows.service import Service, operations_of
+from isthmus.recovery.flows.stale_members import StaleMembers
 from isthmus.recovery.freezing.hosts import HostAgents
+from isthmus.recovery.metadata import reading
 from isthmus.recovery.metadata.definitions import SealedText
+from isthmus.recovery.rest import Api
 from isthmus.recovery.signatures import KeyRing, PublicKey, SigningKey
 from isthmus.recovery.snapshots.rbd import Cluster, volume_digest
 from isthmus.store import databases
@@ -74,7 +78,15 @@ def build(engine: Engine, settings: config.Recovery) -> Service:
         probe=probing.Guests(hosts),
         versions={"isthmus": importlib.metadata.version("isthmus")},
     )
-    return Service(database, means)
+    stale_members = StaleMembers(
+        database,
+        means.declared,
+        means.epochs,
+        Api(engine.session, engine.site, "compute", microversion=reading.COMPUTE),
+        owner=runner.new_owner(engine.site),
+        interval=settings.stale_members_seconds,
+    )
+    return Service(database, means, stale_members)
 
 
 def _cluster(ceph: config.Ceph | None) -> Cluster | None:

@@ -80,8 +80,13 @@ class Epochs:
                 return marker
             marker = following
 
+    def owner_before(self, marker: Marker) -> str | None:
+        """The site that owned the group before; None if none had claimed it. Raises RefusedError."""
+        found = self._read(self._key_of(marker.group_id, marker.epoch - 1), marker.group_id)
+        return found.site if found else None
+
     def claim(self, marker: Marker) -> Marker:
-        """Own the group from `marker.epoch` on. Raises ClaimError if another claim is there.
+        """`marker.site` owns the group from `marker.epoch` on. Raises ClaimError if another claim is there.
 
         Claims follow each other without gaps: `marker.epoch` must be the latest and one. A claim
         that is repeated with the same words is the same claim.

@@ -24,6 +24,8 @@ class Code(enum.StrEnum):
     ADDRESS_TAKEN = "address-taken"
     ADDRESS_TWICE = "address-twice"
     MAC_TAKEN = "mac-taken"
+    NO_ROUTE = "no-route"
+    NOT_TESTED = "not-tested"
     QUOTA = "quota"
     NO_USER_DATA = "no-user-data"
     UNREADABLE = "unreadable"
@@ -35,6 +37,10 @@ class Code(enum.StrEnum):
     EPOCH_AHEAD = "epoch-ahead"
     GROUP_DIFFERS = "group-differs"
     BACKUP_DIFFERS = "backup-differs"
+    GROUP_MOVED = "group-moved"
+    GROUP_RETURNED = "group-returned"
+    OWNER_UNKNOWN = "owner-unknown"
+    STALE_MEMBER = "stale-member"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,8 @@ class Mapping:
     """From one site to another, for the groups of one project (or of all: `project_id` None).
 
     Keys are names or IDs in the source, values names or IDs in the target. `addresses`: fixed
-    addresses, `floating`: floating addresses or their networks. `default_zone` and
+    addresses; `floating`: floating addresses or the IDs of their networks, to a floating address or
+    to a network that gives any. `default_zone` and
     `default_volume_type` take what is not listed; a zone or type that a server has not is not mapped.
     """
 
@@ -157,8 +158,22 @@ def _check(mapping: Mapping) -> None:
     for old, new in mapping.addresses.items():
         if ipaddress.ip_address(old).version != ipaddress.ip_address(new).version:
             raise ValueError(f"{old} is mapped to an address of another IP version")
+    _check_once(mapping.addresses)
+    _check_once({old: new for old, new in mapping.floating.items() if is_address(new)})
+
+
+def _check_once(addresses: Names) -> None:
     taken: dict[str, str] = {}
-    for old, new in mapping.addresses.items():
+    for old, new in addresses.items():
         if new in taken:
             raise ValueError(f"{old} and {taken[new]} are both mapped to {new}")
         taken[new] = old
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, and no name or ID."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -67,6 +67,15 @@ class Home:
             ),
         )  # fmt: skip
 
+    def findings(self, group_id: str) -> Sequence[Finding]:
+        return (
+            Finding(
+                code=Code.GROUP_MOVED, outcome=Outcome.WARN, subject="group vnf", site="lyon",
+                summary="it belongs to site paris", cause="epoch 7", remedy="start none",
+                servers=("web", "db"),
+            ),
+        )  # fmt: skip
+
     def rebuild(self) -> tuple[tuple[int, int, int], Sequence[Finding]]:
         return (1, 2, 3), self.validate(Mapping(name="x", source="a", target="b"), create=False)
 

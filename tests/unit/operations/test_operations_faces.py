@@ -269,3 +269,10 @@ def test_what_a_step_has_done_is_shown_below_it() -> None:
         "  hook /x before the freeze (db): failed in 1.2 s: exit code 3",
         "freeze: failed in 3.0 s: void",
     ]
+
+
+def test_a_group_says_whether_its_servers_may_run_in_its_site(faces: Faces) -> None:
+    faces.declare()
+    shown = faces.call("GET", "/v1/groups/vnf").json()["group"]
+    lines = group.described(shown)["findings"]
+    assert "WARN it belongs to site paris (web, db): epoch 7; start none" in lines.human_readable()

@@ -82,3 +82,11 @@ def test_a_mapping_that_cannot_be_is_refused(change: dict[str, object]) -> None:
     assert Mapping.from_document(sound) == a_mapping()
     with pytest.raises(errors.InputError):
         Mapping.from_document({**sound, **change})
+
+
+def test_two_floating_addresses_may_share_a_network_and_not_an_address() -> None:
+    shared = a_mapping(floating={"203.0.113.1": "provider", "203.0.113.2": "provider"})
+    assert Mapping.from_document(shared.to_document()) == shared
+    twice = a_mapping(floating={"203.0.113.1": "198.51.100.7", "203.0.113.2": "198.51.100.7"})
+    with pytest.raises(errors.InputError, match=r"both mapped to 198\.51\.100\.7"):
+        Mapping.from_document(twice.to_document())

@@ -161,6 +161,14 @@ def test_lists_of_a_target_become_an_inventory_that_survives_writing() -> None:
     ]
     remote = {**PORT, "id": "p2", "mac_address": "m2", "device_id": "paris/origin"}
     remote["fixed_ips"] = [{"subnet_id": "s1", "ip_address": "10.0.0.6"}]
+    router = [
+        {**PORT, "id": "r1", "mac_address": "m3", "device_id": "r", "device_owner": owner,
+         "network_id": network, "fixed_ips": [{"subnet_id": subnet, "ip_address": address}]}
+        for owner, network, subnet, address in (
+            ("network:ha_router_replicated_interface", "n1", "s1", "10.0.0.1"),
+            ("network:router_gateway", "x1", "xs1", "198.51.100.2"),
+        )
+    ]  # fmt: skip
     found = {
         "flavors": [FLAVOR],
         "keypairs": [
@@ -179,10 +187,22 @@ def test_lists_of_a_target_become_an_inventory_that_survives_writing() -> None:
             "maxTotalVolumeGigabytes": 10,
             "totalGigabytesUsed": 10,
         },
-        "networks": [{"id": "n1", "name": "inside", "mtu": 1450, "shared": False}],
+        "networks": [
+            {"id": "n1", "name": "inside", "mtu": 1450, "shared": False},
+            {"id": "x1", "name": "outside", "mtu": 1500, "router:external": True},
+        ],
         "subnets": [SUBNET],
         "groups": [{"id": "g1", "name": "vnf", "security_group_rules": rules}],
-        "ports": [PORT, remote],
+        "ports": [PORT, remote, *router],
+        "floating": [
+            {
+                "id": "f1",
+                "floating_ip_address": "198.51.100.7",
+                "floating_network_id": "x1",
+                "project_id": "p",
+                "port_id": None,
+            }
+        ],
         "port_quota": {"limit": 50, "used": 2, "reserved": 1},
     }
     inventory = target.inventory(
@@ -199,6 +219,9 @@ def test_lists_of_a_target_become_an_inventory_that_survives_writing() -> None:
     assert inventory.addresses["n1", "10.0.0.6"] == Owner(
         port_id="p2", device_owner="compute:nova", origin="origin"
     )
+    assert [each.name for each in inventory.external] == ["outside"]
+    assert inventory.routes == {("s1", "x1")}
+    assert [(each.address, each.port_id) for each in inventory.floating] == [("198.51.100.7", None)]
     assert inventory.networks[0].subnets[0].routes == (("10.9.0.0/24", "10.0.0.254"),)
     assert isinstance(inventory, Inventory)
     assert documents.written(inventory.read_at) == "2026-11-23T00:00:00.000000Z"

@@ -17,13 +17,15 @@ from isthmus.recovery.metadata.definitions import (
     FlavorDefinition,
     FloatingAddress,
     KeypairDefinition,
+    NetworkDefinition,
     RuleDefinition,
     SealedText,
     SecurityGroupDefinition,
     ServerGroupDefinition,
+    SubnetDefinition,
 )
 from isthmus.recovery.plans.creations import CreateNetwork, CreateSecurityGroup
-from isthmus.recovery.plans.inventory import Inventory, Owner, Room
+from isthmus.recovery.plans.inventory import Floating, Inventory, Owner, Room
 from isthmus.recovery.plans.validating import Validation, validate
 
 KEY = KeypairDefinition(name="ops", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb")
@@ -255,10 +257,126 @@ def test_an_unknown_mapping_is_said_for_floating_addresses_and_user_data() -> No
     assert len(found.targets) == 3
     fine = validate(
         source,
-        dataclasses.replace(SAME, floating={"ext": "ext-lyon"}),
-        twin(SOURCE, unsealing_keys=("key-of-madrid",)),
+        dataclasses.replace(SAME, floating={"ext": "outside"}),
+        twin(SOURCE, unsealing_keys=("key-of-madrid",), **OUTSIDE),
     )
     assert fine.findings == ()
+
+
+SUBNET = an_id("lyon", an_id("subnet"))
+EXTERNAL = NetworkDefinition(
+    id="x1",
+    name="outside",
+    subnets=(SubnetDefinition(id="xs1", name="", cidr="198.51.100.0/24"),),
+)
+OUTSIDE: dict[str, object] = {"external": (EXTERNAL,), "routes": frozenset({(SUBNET, "x1")})}
+FREE = Floating(id="f1", address="198.51.100.7", network_id="x1", project_id="project")
+
+
+def public(*addresses: str) -> Definitions:
+    """With a floating address for each of the first servers."""
+    servers = list(SOURCE.servers)
+    for n, address in enumerate(addresses):
+        port = servers[n].ports[0]
+        floating = FloatingAddress(
+            address=address, fixed=port.fixed[0].address, network_id="ext", description="door"
+        )
+        servers[n] = dataclasses.replace(
+            servers[n], ports=(dataclasses.replace(port, floating=(floating,)),)
+        )
+    return dataclasses.replace(SOURCE, servers=tuple(servers))
+
+
+def led(definitions: Definitions, leads: dict[str, str], **changes: object) -> Validation:
+    mapping = dataclasses.replace(SAME, floating=leads)
+    return validate(definitions, mapping, twin(SOURCE, **{**OUTSIDE, **changes}))
+
+
+def test_a_floating_address_is_resolved_by_its_own_entry_before_that_of_its_network() -> None:
+    floating = {"203.0.113.9": "198.51.100.7", "ext": "outside"}
+    found = led(public("203.0.113.9", "203.0.113.10"), floating, floating=(FREE,))
+    assert found.findings == ()
+    wanted = [found.targets[each.id].ports[0].floating for each in SOURCE.servers]
+    assert [[each.address for each in one] for one in wanted] == [["198.51.100.7"], [None], []]
+    first = wanted[0][0]
+    assert (first.network_id, first.subnet_id, first.fixed) == ("x1", SUBNET, "10.0.0.10")
+    assert first.port_id == SOURCE.servers[0].ports[0].id
+    assert first.description == "door"
+
+
+@pytest.mark.parametrize(
+    ("floating", "changes", "code"),
+    [
+        ({"ext": "nowhere"}, {}, Code.MISSING),
+        (
+            {"ext": "outside"},
+            {"external": (EXTERNAL, dataclasses.replace(EXTERNAL, id="x2"))},
+            Code.AMBIGUOUS,
+        ),
+        ({"203.0.113.9": "192.0.2.1"}, {}, Code.ADDRESS_OUTSIDE),
+        ({"ext": "outside"}, {"routes": frozenset()}, Code.NO_ROUTE),
+        ({"ext": "outside"}, {"routes": frozenset({(SUBNET, "x2")})}, Code.NO_ROUTE),
+        (
+            {"ext": "198.51.100.7"},
+            {"floating": (dataclasses.replace(FREE, port_id="p"),)},
+            Code.ADDRESS_TAKEN,
+        ),
+        (
+            {"ext": "198.51.100.7"},
+            {"floating": (dataclasses.replace(FREE, project_id="other"),)},
+            Code.ADDRESS_TAKEN,
+        ),
+        (
+            {"ext": "198.51.100.7"},
+            {"addresses": {("x1", "198.51.100.7"): Owner(port_id="p")}},
+            Code.ADDRESS_TAKEN,
+        ),
+    ],
+)
+def test_a_floating_address_that_cannot_be_had_is_an_error_of_its_server(
+    floating: dict[str, str], changes: dict[str, object], code: Code
+) -> None:
+    found = led(public("203.0.113.9"), floating, **changes)
+    assert codes(found) == {code}
+    (finding,) = found.findings
+    assert (finding.subject, finding.servers) == ("floating address 203.0.113.9", ("client",))
+    assert SOURCE.servers[0].id not in found.targets
+
+
+def test_a_drill_judges_no_floating_address() -> None:
+    mapping = dataclasses.replace(SAME, floating={"ext": "nowhere"})
+    found = validate(public("203.0.113.9"), mapping, twin(SOURCE), isolated=True)
+    assert codes(found, Outcome.INFO) == {Code.NOT_TESTED}
+    assert found.targets[SOURCE.servers[0].id].ports[0].floating == ()
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["203.0.113.1", "203.0.113.2", "203.0.113.3", "ext"]),
+        st.sampled_from(["198.51.100.7", "198.51.100.8", "192.0.2.1", "outside", "nowhere"]),
+    ),
+    st.sets(st.sampled_from(["198.51.100.7", "198.51.100.8"])),
+    st.booleans(),
+    st.booleans(),
+)
+def test_no_two_servers_get_one_floating_address_and_none_gets_somebody_elses(
+    floating: dict[str, str], taken: set[str], routed: bool, isolated: bool
+) -> None:
+    there = tuple(dataclasses.replace(FREE, id=each, address=each, port_id="p") for each in taken)
+    changes: dict[str, object] = {} if routed else {"routes": frozenset()}
+    definitions = public("203.0.113.1", "203.0.113.2", "203.0.113.3")
+    mapping = dataclasses.replace(SAME, floating=floating)
+    inventory = twin(SOURCE, **{**OUTSIDE, "floating": there, **changes})
+    found = validate(definitions, mapping, inventory, isolated=isolated)
+    given = [f for each in found.targets.values() for port in each.ports for f in port.floating]
+    addresses = [each.address for each in given if each.address]
+    assert len(addresses) == len(set(addresses))
+    assert not set(addresses) & taken
+    assert not given or (routed and not isolated)
+    named = {name for each in found.findings for name in each.servers}
+    for server in definitions.servers:
+        brought = any(each.port_id == server.ports[0].id for each in given)
+        assert brought or server.name in named, "nothing is left out without a word"
 
 
 FIELDS = [

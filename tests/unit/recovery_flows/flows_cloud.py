@@ -12,7 +12,7 @@ import dataclasses
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import requests
@@ -27,9 +27,11 @@ from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.flows.means import Means
 from isthmus.recovery.manifest import Manifest
 from isthmus.recovery.mapping import Kind, Mapping
+from isthmus.recovery.metadata.definitions import FloatingAddress
 from isthmus.recovery.signatures import KeyRing, SigningKey
 from isthmus.store import databases
 
+COLLECTIONS = ("servers", "volumes", "backups", "networks", "subnets", "ports", "floatingips")
 ROOM = {"limit": -1, "used": 0}
 ROOT = "http://cloud"
 
@@ -46,9 +48,7 @@ class Cloud:
     """`changed` is called after every change; `made` counts creations by collection and name."""
 
     def __init__(self) -> None:
-        self.all: dict[str, dict[str, Any]] = {
-            name: {} for name in ("servers", "volumes", "backups", "networks", "subnets", "ports")
-        }
+        self.all: dict[str, dict[str, Any]] = {name: {} for name in COLLECTIONS}
         self.made: list[tuple[str, str]] = []
         self.changed: Callable[[], None] = lambda: None
         self.slow_backups = False
@@ -59,6 +59,25 @@ class Cloud:
             "ip_version": 4, "enable_dhcp": True, "gateway_ip": None, "dns_nameservers": [],
             "host_routes": [], "allocation_pools": [],
         })  # fmt: skip
+
+    def with_an_outside(self) -> None:
+        """An external network, and a router that leads from it to the inside one."""
+        outside = {"id": "n-ext", "name": "outside", "shared": False, "router:external": True}
+        self._add("networks", outside)
+        self._add("subnets", {
+            "id": "s-ext", "name": "outside-4", "network_id": "n-ext", "cidr": "198.51.100.0/24",
+            "ip_version": 4, "enable_dhcp": False, "gateway_ip": None, "dns_nameservers": [],
+            "host_routes": [], "allocation_pools": [],
+        })  # fmt: skip
+        for name, network, subnet, address, owner in (
+            ("r-in", "n-prod", "s-prod", "10.0.255.1", "network:router_interface"),
+            ("r-out", "n-ext", "s-ext", "198.51.100.2", "network:router_gateway"),
+        ):
+            fixed = [{"subnet_id": subnet, "ip_address": address}]
+            self._add("ports", {
+                "id": name, "name": name, "network_id": network, "fixed_ips": fixed,
+                "device_id": "router", "device_owner": owner, "mac_address": f"fa:00:{name}",
+            })  # fmt: skip
 
     def get_project_id(self) -> str:
         return an_id("project")
@@ -95,6 +114,9 @@ class Cloud:
         if method == "DELETE":
             return self._deleted(name, parts[1])
         if method == "PUT":
+            refused = self._unroutable(name, body[name[:-1]])
+            if refused is not None:
+                return refused
             found.update(body[name[:-1]])
         return answered(200, {name[:-1]: found})
 
@@ -102,7 +124,8 @@ class Cloud:
         self, name: str, method: str, body: Any, query: dict[str, Any]
     ) -> requests.Response:
         if method == "GET":
-            wanted = {k: v for k, v in query.items() if k in ("name", "network_id")}
+            keys = ("floating_ip_address", "project_id") if name == "floatingips" else ()
+            wanted = {k: v for k, v in query.items() if k in ("name", "network_id", *keys)}
             found = [o for o in self.all[name].values() if wanted.items() <= o.items()]
             return answered(200, {name: found})
         given = dict(body[name[:-1]])
@@ -110,12 +133,25 @@ class Cloud:
             clash = self._clash(given)
             if clash:
                 return answered(409, {"NeutronError": {"message": clash}})
+        if name == "floatingips":
+            refused = self._unroutable(name, given)
+            if refused is not None:
+                return refused
+            given.setdefault("floating_ip_address", f"198.51.100.{100 + len(self.all[name])}")
+            given["project_id"] = self.get_project_id()
         given.setdefault("metadata", {})
         given["status"] = {"servers": "ACTIVE", "volumes": "available"}.get(name, "ACTIVE")
         if name == "volumes":
             given["content"] = given.pop("backup_id")
-        self.made.append((name, str(given["name"])))
+        self.made.append((name, str(given.get("name") or given["description"])))
         return answered(202, {name[:-1]: self._add(name, {"id": str(uuid.uuid4()), **given})})
+
+    def _unroutable(self, name: str, given: Any) -> requests.Response | None:
+        """What Neutron says of a floating address that no router can lead to a port."""
+        if name != "floatingips" or not given.get("port_id") or "r-in" in self.all["ports"]:
+            return None
+        said = {"message": "External network n-ext is not reachable from subnet s-prod"}
+        return answered(404, {"NeutronError": said})
 
     def _clash(self, given: Any) -> str | None:
         mine = {(given["network_id"], each.get("ip_address")) for each in given["fixed_ips"]}
@@ -171,6 +207,7 @@ class Cloud:
             "types": {"volume_types": [{"id": "t1", "name": "rbd"}]},
             "security-groups": {"security_groups": []},
             "quotas": {"quota": {"port": ROOM}},
+            "extensions": {"extension": {"alias": "router"}},
         }[parts[0]])  # fmt: skip
 
     def own(self) -> dict[str, list[str]]:
@@ -209,6 +246,10 @@ class Markers:
     def latest(self, _group_id: str) -> Marker | None:
         return self.claims[-1] if self.claims else None
 
+    def owner_before(self, marker: Marker) -> str | None:
+        found = [each for each in self.claims if each.epoch == marker.epoch - 1]
+        return found[0].site if found else None
+
     def claim(self, marker: Marker) -> Marker:
         if self.claims and self.claims[-1] == marker:
             return marker
@@ -226,10 +267,14 @@ def group_of_two() -> Group:
     return a_group(members=members)
 
 
-def manifest_of(group: Group) -> Manifest:
-    """With records as Cinder would export them."""
+def manifest_of(group: Group, floating: Sequence[FloatingAddress] = ()) -> Manifest:
+    """With records as Cinder would export them; `floating`: of the first server's port."""
     found = a_checkpoint(group)
     definitions = definitions_of(group)
+    first, *others = definitions.servers
+    port = dataclasses.replace(first.ports[0], floating=tuple(floating))
+    first = dataclasses.replace(first, ports=(port, *first.ports[1:]))
+    definitions = dataclasses.replace(definitions, servers=(first, *others))
     kept = {volume.id for server in definitions.servers for volume in server.volumes}
     backups = []
     for each in found.backups:
@@ -248,11 +293,13 @@ def manifest_of(group: Group) -> Manifest:
     )
 
 
-def means_of(database: databases.Database, cloud: Cloud) -> tuple[Means, Markers]:
+def means_of(
+    database: databases.Database, cloud: Cloud, floating: Sequence[FloatingAddress] = ()
+) -> tuple[Means, Markers]:
     """Lyon, which knows a group of Paris, its checkpoint and the plan."""
     declared, key = Declared(database), SigningKey.generate()
     group = group_of_two()
-    found = manifest_of(group)
+    found = manifest_of(group, floating)
     declared.create_policy(found.policy)
     declared.create_group(group)
     declared.put_checkpoint(found.checkpoint)

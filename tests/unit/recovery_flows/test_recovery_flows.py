@@ -11,61 +11,26 @@ from typing import Any
 
 import fastapi
 import pytest
-from flows_cloud import Cloud, means_of
+from flows_cloud import Cloud
+from flows_lyon import Lyon
 from operations_bench import BERT, asker, ended
 from starlette.testclient import TestClient
 
 from isthmus import errors
 from isthmus.engine.api import operations_home
 from isthmus.engine.rights import Caller
-from isthmus.operations.desk import Desk, Request
+from isthmus.operations import reporting
 from isthmus.operations.kinds import Kind
 from isthmus.operations.leases import FencedError
-from isthmus.operations.recipes import Recipes
-from isthmus.operations.runner import Runner
-from isthmus.operations.values import Operation, Outcome, Phase
-from isthmus.recovery.flows import returning
+from isthmus.operations.values import Outcome, Phase
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.flows.service import Service
 from isthmus.recovery.rebuild import Rebuilt
 from isthmus.store import databases, schema
 
-EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": []}
-
-
-class Lyon:
-    """The engine of the site that takes over, by hand."""
-
-    def __init__(self, database: databases.Database, cloud: Cloud) -> None:
-        self.database, self.cloud = database, cloud
-        self.means, self.markers = means_of(database, cloud)
-        self.desk = Desk(database, "lyon")
-        self.recipes: Recipes = returning.recipes(self.means, database)
-
-    def runner(self) -> Runner:
-        return Runner(self.database, self.recipes, owner="lyon-1", lasts=5.0)
-
-    def request(self, kind: Kind, **parameters: Any) -> tuple[Operation, str | None]:
-        group = self.means.declared.group("vnf")
-        asked = self.desk.request(
-            asker(),
-            Request(kind=kind, group_id=group.id, group=group.name, parameters=parameters),
-        )
-        self.runner().work(asked.operation)
-        return self.desk.operation(asked.operation.id), asked.code
-
-    def approved(self, kind: Kind) -> Operation:
-        planned, code = self.request(kind)
-        assert planned.phase is Phase.AWAITING_APPROVAL, planned.reason
-        assert planned.plan
-        assert code
-        return self.desk.approve(
-            asker(BERT), planned.id, code=code, plan_digest=planned.plan.digest
-        )
-
-    def go(self, operation: Operation) -> Operation:
-        self.runner().work(self.desk.operation(operation.id))
-        return self.desk.operation(operation.id)
+NO_STALE: Any = argparse.Namespace(findings=lambda _group_id: ())
+EMPTY = {"servers": [], "volumes": [], "networks": ["inside"], "subnets": ["inside-4"], "ports": [],
+         "floatingips": []}  # fmt: skip
 
 
 @pytest.fixture
@@ -121,6 +86,20 @@ def test_a_failover_claims_the_group_once_and_is_made_final(lyon: Lyon) -> None:
     assert len(lyon.cloud.all["servers"]) == 2
 
 
+def test_the_plan_and_the_report_of_a_failover_say_that_the_lost_bytes_are_not_known(
+    lyon: Lyon,
+) -> None:
+    planned, _ = lyon.request(Kind.FAILOVER)
+    assert planned.plan
+    assert planned.plan.lost_bytes is None
+    assert planned.plan.facts["Written since"].startswith("not known: no snapshot")
+    told = reporting.report(planned, lyon.desk.steps(planned.id), ())
+    assert "Written since" in reporting.to_text(told)
+    drill, _ = lyon.request(Kind.DRILL)
+    assert drill.plan
+    assert "Written since" not in drill.plan.facts, "a drill gives nothing up"
+
+
 def test_a_failover_is_not_made_final_when_another_site_claimed_the_group(lyon: Lyon) -> None:
     operation = lyon.go(lyon.approved(Kind.FAILOVER))
     stolen = lyon.markers.claims[-1]
@@ -141,6 +120,36 @@ def test_a_failover_that_is_rolled_back_leaves_nothing(lyon: Lyon) -> None:
     lyon.desk.roll_back(asker(BERT), operation.id)
     ended(lyon.go(operation), Outcome.ROLLED_BACK)
     assert lyon.cloud.own() == EMPTY
+
+
+def test_a_failover_that_is_rolled_back_gives_the_group_back_when_nothing_runs_here(
+    lyon: Lyon,
+) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    there: list[int] = []
+    claim = lyon.markers.claim
+    lyon.means.epochs.claim = lambda marker: (
+        there.append(  # type: ignore[method-assign]
+            sum(len(lyon.cloud.all[kind]) for kind in ("servers", "volumes", "ports"))
+        )
+        or claim(marker)
+    )
+    lyon.desk.roll_back(asker(BERT), operation.id)
+    ended(lyon.go(operation), Outcome.ROLLED_BACK)
+    assert there == [0], "as long as a server runs here, the group is this site's"
+    assert [(each.epoch, each.site) for each in lyon.markers.claims] == [(1, "lyon"), (2, "paris")]
+    again = lyon.go(lyon.approved(Kind.FAILOVER))
+    assert again.phase is Phase.AWAITING_COMMIT, again.troubles
+    assert lyon.markers.claims[-1].site == "lyon"
+
+
+def test_a_group_that_somebody_claimed_since_is_not_given_back(lyon: Lyon) -> None:
+    operation = lyon.go(lyon.approved(Kind.FAILOVER))
+    first = lyon.markers.claims[-1]
+    lyon.markers.claims.append(dataclasses.replace(first, epoch=2, site="madrid", nonce="theirs"))
+    lyon.desk.roll_back(asker(BERT), operation.id)
+    ended(lyon.go(operation), Outcome.ROLLED_BACK)
+    assert [each.site for each in lyon.markers.claims] == ["lyon", "madrid"]
 
 
 @pytest.mark.parametrize("kind", [Kind.DRILL, pytest.param(Kind.FAILOVER, marks=pytest.mark.chaos)])
@@ -225,7 +234,7 @@ def test_a_database_that_was_lost_is_rebuilt_from_manifests(lyon: Lyon, tmp_path
     fresh = databases.connect(f"sqlite:///{tmp_path}/fresh.db")
     schema.upgrade(fresh)
     declared = Declared(fresh)
-    service = Service(fresh, dataclasses.replace(lyon.means, declared=declared))
+    service = Service(fresh, dataclasses.replace(lyon.means, declared=declared), NO_STALE)
     learnt, findings = service.rebuild()
     assert learnt == (1, 1, 1)
     assert findings == ()
@@ -268,7 +277,8 @@ def test_an_engine_offers_all_routes_of_recovery(lyon: Lyon) -> None:
 
     engine: Any = argparse.Namespace(site="lyon", require_admin=nobody, require_reader=nobody)
     app = fastapi.FastAPI()
-    app.include_router(operations_home.router(engine, Service(lyon.database, lyon.means)))
+    service = Service(lyon.database, lyon.means, NO_STALE)
+    app.include_router(operations_home.router(engine, service))
     with TestClient(app) as http:
         assert [each["name"] for each in http.get("/v1/groups").json()["groups"]] == ["vnf"]
         asked = http.post("/v1/operations", json={"kind": "failover", "group": "vnf"}).json()

@@ -50,6 +50,9 @@ class Home(Protocol):
         """What would keep the groups of a plan from coming back now; `create`: make first what can
         be made safely."""
 
+    def findings(self, group_id: str) -> Sequence[Finding]:
+        """What is known of a group's members in this site that may not run here."""
+
     def rebuild(self) -> tuple[tuple[int, int, int], Sequence[Finding]]:
         """How many groups, policies and checkpoints were learnt from the remote store, and what is
         wrong with the others."""
@@ -71,8 +74,8 @@ def _groups(routes: fastapi.APIRouter, home: Home) -> None:
 
     @routes.get("/groups")
     def list_groups(caller: Caller = reader) -> Document:
-        """All groups, each with its newest checkpoint that can be returned to."""
-        return {"groups": [_shown(known, each) for each in known.groups()]}
+        """All groups, each with its newest checkpoint that can be returned to and its findings."""
+        return {"groups": [_shown(home, each) for each in known.groups()]}
 
     @routes.post("/groups", status_code=201)
     def create_group(body: Body, caller: Caller = admin) -> Document:
@@ -87,8 +90,8 @@ def _groups(routes: fastapi.APIRouter, home: Home) -> None:
 
     @routes.get("/groups/{name}")
     def show_group(name: str, caller: Caller = reader) -> Document:
-        """A group with its order and its newest checkpoint."""
-        return {"group": _shown(known, known.group(name))}
+        """A group with its order, its newest checkpoint and its findings."""
+        return {"group": _shown(home, known.group(name))}
 
     @routes.patch("/groups/{name}")
     def change_group(name: str, body: Body, caller: Caller = admin) -> Document:
@@ -200,9 +203,13 @@ def _checkpoints(routes: fastapi.APIRouter, home: Home) -> None:
         return {"checkpoint": _aged(known.checkpoint(checkpoint_id))}
 
 
-def _shown(known: Declared, group: Group) -> Document:
-    newest = known.newest(group.id)
-    return {**group.to_document(), "newest_checkpoint": _aged(newest) if newest else None}
+def _shown(home: Home, group: Group) -> Document:
+    newest = home.declared.newest(group.id)
+    return {
+        **group.to_document(),
+        "newest_checkpoint": _aged(newest) if newest else None,
+        "findings": [documents.write(each) for each in home.findings(group.id)],
+    }
 
 
 def _aged(checkpoint: Checkpoint) -> Document:

@@ -51,6 +51,9 @@ class Home:
     def validate(self, plan: Mapping, *, create: bool) -> Sequence[Finding]:
         return self._service.validate(plan, create=create)
 
+    def findings(self, group_id: str) -> Sequence[Finding]:
+        return self._service.findings(group_id)
+
     def rebuild(self) -> tuple[tuple[int, int, int], Sequence[Finding]]:
         return self._service.rebuild()
 

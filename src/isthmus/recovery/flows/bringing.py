@@ -348,4 +348,4 @@ def validated(means: Means, found: Manifest, *, isolated: bool = False) -> Valid
         )
     project = plan.target_project_id or found.group.project_id
     there = target.read(means.clients(project), means.unsealing_keys)
-    return validating.validate(found.definitions, plan, there)
+    return validating.validate(found.definitions, plan, there, isolated=isolated)

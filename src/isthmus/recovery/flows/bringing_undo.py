@@ -19,7 +19,7 @@ from isthmus.recovery.rest import Api
 GONE_S = 300.0
 
 
-class _Remover:
+class Remover:
     """What the removers share."""
 
     def __init__(self, means: Means) -> None:
@@ -42,7 +42,7 @@ class _Remover:
         )
 
 
-class Servers(_Remover):
+class Servers(Remover):
     """Servers with the mark of the operation and of their source."""
 
     def remove(self, thing: Thing, run: Run) -> None:
@@ -56,7 +56,7 @@ class Servers(_Remover):
                 self.delete(compute, f"/servers/{each['id']}", "server", thing)
 
 
-class Ports(_Remover):
+class Ports(Remover):
     """Ports of that name."""
 
     def remove(self, thing: Thing, run: Run) -> None:
@@ -67,7 +67,7 @@ class Ports(_Remover):
             network.delete(f"/v2.0/ports/{found}")
 
 
-class Networks(_Remover):
+class Networks(Remover):
     """Networks of that name, with their subnets."""
 
     def remove(self, thing: Thing, run: Run) -> None:
@@ -78,7 +78,7 @@ class Networks(_Remover):
             network.delete(f"/v2.0/networks/{found}")
 
 
-class Volumes(_Remover):
+class Volumes(Remover):
     """Volumes with the mark of the operation and of their source, or with the name that they have
     while a restore has taken their marks away."""
 

@@ -15,12 +15,20 @@ from isthmus import errors
 from isthmus.operations import flows
 from isthmus.operations.kinds import Kind
 from isthmus.operations.ledger import Ledger, left
-from isthmus.operations.recipes import Recipes, Result, Run
+from isthmus.operations.recipes import Recipes, Result, Run, Thing
 from isthmus.operations.values import Finding, Level, Operation, Plan, PlannedStep
 from isthmus.recovery import documents
 from isthmus.recovery.checkpoints import Checkpoint
+from isthmus.recovery.declarations import Member
 from isthmus.recovery.epochs import Marker
-from isthmus.recovery.flows import bringing, bringing_undo, prechecks, protect, protect_undo
+from isthmus.recovery.flows import (
+    bringing,
+    bringing_undo,
+    floating,
+    prechecks,
+    protect,
+    protect_undo,
+)
 from isthmus.recovery.flows.bringing import Bringing
 from isthmus.recovery.flows.means import Kept, Means
 from isthmus.recovery.manifest import Manifest
@@ -29,6 +37,17 @@ from isthmus.store import databases
 
 Targets = Mapping[str, TargetServer]
 """By source server."""
+
+
+def unknown_bytes(found: Manifest) -> str:
+    """Why nobody can say how many bytes a failover gives up. A snapshot goes when it is backed up: kept,
+    it would hold every block that is overwritten, and what it tells would be lost with its site."""
+    site = found.group.site
+    return (
+        f"not known: no snapshot of the checkpoint is kept in {site} that its volumes could be compared"
+        " with, and a lost site cannot be asked"
+    )
+
 
 _SPACE = uuid.UUID("0f4f3c52-9a0b-4f2e-9d5e-5b0a0f6f4f6d")
 
@@ -64,6 +83,7 @@ class Returning:
                 "Returns to": f"checkpoint {chosen.seq}, {chosen.consistency}",
                 "Members": ", ".join(each.name for each in group.members),
                 "To": f"{means.site}, " + ("isolated networks" if self._isolated else "for good"),
+                **({} if self._isolated else {"Written since": unknown_bytes(found)}),
             },
         )
 
@@ -166,38 +186,101 @@ class Returning:
                     after=(f"boot-{server.id}",),
                     skippable=True,
                 )
+                yield from _leads(member, targets.get(server.id))
             before = tests
+
+
+def _leads(member: Member, wanted: TargetServer | None) -> Iterator[PlannedStep]:
+    """Nobody is led to a server before it is what it should be, and no other server waits for it."""
+    found = [each for port in wanted.ports for each in port.floating] if wanted else []
+    if found:
+        yield PlannedStep(
+            name=f"lead-{member.server_id}",
+            title=f"lead floating addresses to {member.name}",
+            action="lead",
+            arguments={"floating": [documents.write(each) for each in found]},
+            after=(f"test-{member.server_id}",),
+            skippable=True,
+        )
 
 
 _OWN = PlannedStep(name="own", title="see that the group is still this site's", action="own")
 
 
+CLAIM = "claim"
+"""The kind of thing that a claim is: what is rolled back gives the group back."""
+
+
 class Claim(Bringing):
-    """Own the group from now on, in the store that both sites can read. It is not undone: a higher
-    epoch of the own site is what lets the next failover begin."""
+    """Own the group from now on, in the store that both sites can read."""
 
     def act(self, run: Run) -> Result:
-        group_id = run.operation.group_id
-        nonce = str(uuid.uuid5(_SPACE, run.operation.id))
-        latest = self.means.epochs.latest(group_id)
-        if latest is not None and latest.nonce == nonce:
-            return {"epoch": latest.epoch}
+        epoch = run.ensure(
+            CLAIM,
+            run.name(CLAIM),
+            site=self.means.site,
+            find=lambda: self._known(run),
+            create=lambda: self._claimed(run),
+        )
+        return {"epoch": int(epoch)}
+
+    def _known(self, run: Run) -> str | None:
+        latest = self.means.epochs.latest(run.operation.group_id)
+        mine = latest is not None and latest.nonce == nonce_of(run.operation.id)
+        return str(latest.epoch) if latest is not None and mine else None
+
+    def _claimed(self, run: Run) -> str:
         kept = run.remembered()
         if not kept:
+            latest = self.means.epochs.latest(run.operation.group_id)
             # The same words in every try are the same claim.
             now = datetime.datetime.now(datetime.UTC).isoformat()
             kept = {"epoch": (latest.epoch if latest else 0) + 1, "at": now}
             run.remember(kept)
         marker = Marker(
-            group_id=group_id,
+            group_id=run.operation.group_id,
             epoch=int(kept["epoch"]),
             site=self.means.site,
             operation_id=run.operation.id,
             at=datetime.datetime.fromisoformat(kept["at"]),
-            nonce=nonce,
+            nonce=nonce_of(run.operation.id),
         )
         run.guard()
-        return {"epoch": self.means.epochs.claim(marker).epoch}
+        return str(self.means.epochs.claim(marker).epoch)
+
+
+class GiveBack:
+    """Takes a claim back: whoever owned the group before owns it again, by a higher epoch. What the
+    other site had stopped because of the claim could not be let go else."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    def remove(self, thing: Thing, run: Run) -> None:
+        epochs, group = self._means.epochs, self._means.declared.group(run.operation.group_id)
+        latest = epochs.latest(group.id)
+        if latest is None or latest.nonce != nonce_of(thing.operation_id):
+            # It never was claimed, was given back, or somebody claimed it since.
+            return
+        before = epochs.owner_before(latest) or group.site
+        if before == self._means.site:
+            return
+        run.guard()
+        epochs.claim(
+            Marker(
+                group_id=group.id,
+                epoch=latest.epoch + 1,
+                site=before,
+                operation_id=thing.operation_id,
+                at=datetime.datetime.now(datetime.UTC),
+                nonce=nonce_of(f"{thing.operation_id}/back"),
+            )
+        )
+
+
+def nonce_of(words: str) -> str:
+    """The same in every try."""
+    return str(uuid.uuid5(_SPACE, words))
 
 
 class Own(Bringing):
@@ -261,6 +344,7 @@ def recipes(means: Means, database: databases.Database) -> Recipes:
         "isolate": bringing.Isolate(means, kept),
         "boot": bringing.Boot(means, kept),
         "test": bringing.Test(means, kept),
+        "lead": floating.Lead(means, kept),
         "claim": Claim(means, kept),
         "own": Own(means, kept),
     }
@@ -272,5 +356,11 @@ def recipes(means: Means, database: databases.Database) -> Recipes:
             Kind.CLEANUP: Cleanup(means, database),
         },
         actions={**protect.actions(means), **shared},
-        removers={**protect_undo.removers(means), **bringing_undo.removers(means)},
+        removers={
+            **protect_undo.removers(means),
+            **bringing_undo.removers(means),
+            floating.MADE: floating.MadeAddresses(means),
+            floating.LED: floating.LedAddresses(means),
+            CLAIM: GiveBack(means),
+        },
     )

@@ -1,4 +1,5 @@
-"""Recovery in one engine: desk, runner and schedule over one database, started and stopped together.
+"""Recovery in one engine: desk, runner, schedule and the keeper of stale members over one database,
+started and stopped together.
 
 It exists so that the engine needs to know one object. Everything may be used from any thread; routes
 take `desk` and `declared`, and `validate`.
@@ -26,6 +27,7 @@ from isthmus.recovery.findings import Finding
 from isthmus.recovery.flows import bringing, returning
 from isthmus.recovery.flows.declared import Declared
 from isthmus.recovery.flows.means import Means
+from isthmus.recovery.flows.stale_members import StaleMembers
 from isthmus.recovery.mapping import Mapping
 from isthmus.recovery.plans import creating
 from isthmus.store import databases
@@ -42,9 +44,15 @@ class Service:
     """See the module. `means` is made by the engine, with the `operations` of this database."""
 
     def __init__(
-        self, database: databases.Database, means: Means, *, lease_seconds: float = SECONDS
+        self,
+        database: databases.Database,
+        means: Means,
+        stale_members: StaleMembers,
+        *,
+        lease_seconds: float = SECONDS,
     ) -> None:
         self.means, self.declared = means, means.declared
+        self._stale_members = stale_members
         self.runner = Runner(
             database,
             returning.recipes(means, database),
@@ -56,13 +64,19 @@ class Service:
 
     def start(self) -> None:
         """Begin to work; what was cut off is gone on with."""
+        self._stale_members.start()
         self.runner.start()
         self._schedule.start()
 
     def stop(self) -> None:
         """Begin nothing more; what runs is gone on with by the next engine."""
         self._schedule.stop()
+        self._stale_members.stop()
         self.runner.stop()
+
+    def findings(self, group_id: str) -> Sequence[Finding]:
+        """What is known of a group's members in this site that may not run here."""
+        return self._stale_members.findings(group_id)
 
     def validate(self, plan: Mapping, *, create: bool) -> Sequence[Finding]:
         """What would keep the groups of a plan from coming back here now, each by its newest

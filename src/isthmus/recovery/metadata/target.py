@@ -12,9 +12,17 @@ from typing import Any
 
 from isthmus.recovery.metadata import wire
 from isthmus.recovery.metadata.reading import WITHIN_S, Clients, MetadataError
-from isthmus.recovery.plans.inventory import Addressed, Inventory, Owner, Room
+from isthmus.recovery.plans.inventory import Addressed, Floating, Inventory, Owner, Room
 from isthmus.sites import fanout
 
+_GATEWAY = "network:router_gateway"
+_INTERFACES = frozenset(
+    {
+        "network:router_interface",
+        "network:router_interface_distributed",
+        "network:ha_router_replicated_interface",
+    }
+)
 _PORT_FIELDS = ["id", "network_id", "mac_address", "fixed_ips", "device_id", "device_owner"]
 
 
@@ -40,6 +48,7 @@ def read(clients: Clients, unsealing_keys: Sequence[str] = ()) -> Inventory:
             )
         ),
         "ports": lambda: list(clients.network.all("/v2.0/ports", "ports", fields=_PORT_FIELDS)),
+        "floating": lambda: _floating(clients),
         "port_quota": lambda: clients.network.get(
             f"/v2.0/quotas/{clients.network.project_id}/details"
         )["quota"]["port"],
@@ -73,6 +82,7 @@ def inventory(
 ) -> Inventory:
     """The lists as an inventory; pure."""
     addresses, macs = _owners(found["ports"])
+    external = (each for each in found["networks"] if each.get("router:external"))
     return Inventory(
         site=site,
         project_id=project_id,
@@ -88,6 +98,41 @@ def inventory(
         macs=macs,
         quotas=_quotas(found),
         unsealing_keys=tuple(unsealing_keys),
+        external=tuple(wire.network(each, found["subnets"]) for each in external),
+        floating=tuple(map(_there, found["floating"])),
+        routes=_routes(found["ports"]),
+    )
+
+
+def _floating(clients: Clients) -> list[wire.Json]:
+    """Without routers there are no floating addresses, and nothing that lists them."""
+    if clients.network.find("/v2.0/extensions/router", "extension") is None:
+        return []
+    return list(clients.network.all("/v2.0/floatingips", "floatingips"))
+
+
+def _there(found: wire.Json) -> Floating:
+    return Floating(
+        id=found["id"],
+        address=found["floating_ip_address"],
+        network_id=found["floating_network_id"],
+        project_id=found.get("project_id") or "",
+        port_id=found.get("port_id"),
+    )
+
+
+def _routes(ports: Sequence[wire.Json]) -> frozenset[tuple[str, str]]:
+    """From which subnets a router leads to which external network."""
+    gateways: dict[str, set[str]] = {}
+    for port in ports:
+        if port.get("device_owner") == _GATEWAY:
+            gateways.setdefault(port["device_id"], set()).add(port["network_id"])
+    return frozenset(
+        (fixed["subnet_id"], network)
+        for port in ports
+        if port.get("device_owner") in _INTERFACES
+        for fixed in port["fixed_ips"]
+        for network in gateways.get(port["device_id"], ())
     )
 
 

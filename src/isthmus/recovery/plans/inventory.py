@@ -73,6 +73,17 @@ class Owner:
     origin: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Floating:
+    """A floating address that is there; `port_id` None: it leads nowhere."""
+
+    id: str
+    address: str
+    network_id: str
+    project_id: str
+    port_id: str | None = None
+
+
 Addressed = tuple[str, str]
 """A network's ID and an address or MAC in it."""
 
@@ -98,6 +109,26 @@ class Inventory:
     quotas: Mapping[str, Room] = dataclasses.field(default_factory=dict)
     unsealing_keys: tuple[str, ...] = ()
     """IDs of the keys by which the target reads user data."""
+    external: tuple[NetworkDefinition, ...] = ()
+    """The networks that floating addresses are of."""
+    floating: tuple[Floating, ...] = ()
+    routes: frozenset[tuple[str, str]] = frozenset()
+    """Subnet and external network, of each router."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetFloating:
+    """A floating address to lead to a port: `address` of the external network `network_id`, None:
+    whatever it gives. `source` is the address in the source, `port_id` the source's port; it leads to
+    the port's address `fixed` (None: whichever it got) in `subnet_id`."""
+
+    source: str
+    port_id: str
+    network_id: str
+    address: str | None
+    subnet_id: str
+    fixed: str | None
+    description: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +141,7 @@ class TargetPort:
     addresses: tuple[str | None, ...]
     mac: str | None
     security_groups: tuple[str, ...]
+    floating: tuple[TargetFloating, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

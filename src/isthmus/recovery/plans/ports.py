@@ -19,6 +19,7 @@ from isthmus.recovery.metadata.definitions import (
 )
 from isthmus.recovery.plans.collecting import Collector
 from isthmus.recovery.plans.creations import CreateNetwork
+from isthmus.recovery.plans.floating import FloatingAddresses
 from isthmus.recovery.plans.inventory import Addressed, Index, Inventory, Owner, TargetPort
 from isthmus.recovery.plans.resolving import Resolver
 
@@ -33,8 +34,11 @@ class Ports:
         inventory: Inventory,
         collector: Collector,
         resolver: Resolver,
+        *,
+        isolated: bool,
     ) -> None:
         self._mapping, self._inventory = mapping, inventory
+        self._floating = FloatingAddresses(mapping, inventory, collector, isolated=isolated)
         self._collector, self._resolver = collector, resolver
         self._sources = {each.id: each for each in definitions.networks}
         self._networks = Index(inventory.networks)
@@ -46,10 +50,16 @@ class Ports:
         source = self._sources.get(port.network_id)
         network = self._network(source, port, server.name)
         groups = [self._resolver.security_group(each, server.name) for each in port.security_groups]
-        self._floating(server, port)
+        fixed = (
+            [self._fixed(each, source, network, port, server.name) for each in port.fixed]
+            if network is not None and source is not None
+            else []
+        )
+        pairs = zip(port.fixed, fixed, strict=False)
+        leads = {old.address: new for old, new in pairs if new is not None}
+        floating = self._floating.resolved(server.name, port, leads)
         if network is None or source is None:
             return None
-        fixed = [self._fixed(each, source, network, port, server.name) for each in port.fixed]
         mac = port.mac if self._mapping.keep_macs else None
         if mac is not None:
             self._claim(network, mac, "mac", port, server.name)
@@ -62,6 +72,7 @@ class Ports:
             addresses=tuple(each[1] for each in fixed if each is not None),
             mac=mac,
             security_groups=tuple(each for each in groups if each is not None),
+            floating=floating,
         )
 
     def _network(
@@ -195,18 +206,3 @@ class Ports:
                         remedy="map their networks to different ones, or give each an address",
                         server=server,
                     )
-
-    def _floating(self, server: ServerDefinition, port: PortDefinition) -> None:
-        """Floating addresses belong to a site; the operator says what takes their place."""
-        for each in port.floating:
-            known = self._mapping.floating
-            if each.address not in known and each.network_id not in known:
-                self._collector.add(
-                    Code.NOT_MAPPED,
-                    Outcome.WARN,
-                    f"floating address {each.address}",
-                    summary="it does not come back",
-                    cause=f"the mapping {self._mapping.name} has neither it nor its network",
-                    remedy=f"add {each.address!r} to floating of the mapping {self._mapping.name}",
-                    server=server.name,
-                )

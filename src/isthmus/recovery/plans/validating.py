@@ -35,16 +35,19 @@ class Validation:
         return worst(self.findings)
 
 
-def validate(definitions: Definitions, mapping: Mapping, inventory: Inventory) -> Validation:
-    """Judge all servers together. Time is proportional to servers, ports and volumes.
+def validate(
+    definitions: Definitions, mapping: Mapping, inventory: Inventory, *, isolated: bool = False
+) -> Validation:
+    """Judge all servers together. Time is proportional to servers, ports and volumes. `isolated`: for
+    a drill, which leads no floating address to anybody.
 
     Invariants: every server either has a target or an ERROR that names it; no two targets get one
-    address or MAC; every target's references exist in the inventory.
+    address, MAC or floating address; every target's references exist in the inventory.
     """
     collector = Collector(inventory.site)
     _check_sites(mapping, inventory, collector)
     resolver = Resolver(definitions, mapping, inventory, collector)
-    ports = Ports(definitions, mapping, inventory, collector, resolver)
+    ports = Ports(definitions, mapping, inventory, collector, resolver, isolated=isolated)
     found = {
         server.id: _target(server, resolver, ports, collector, inventory)
         for server in definitions.servers
