@@ -1,12 +1,16 @@
 """What the programs about recovery decide and count without a lab."""
 
+import importlib.util
 import os
 import random
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import backup, estates, failover, loopback, pairs, plans, protecting
+from bench import backup, estates, failover, loopback, pairs, plans, planting, protecting
 from bench.backup import BLOCK, Turn, places
 from bench.loopback import Cloud
 from bench.pairs import Pair
@@ -229,3 +233,17 @@ def test_a_run_that_fails_is_a_note():
 
     assert protecting.tried(result, "run 1", fail) is None
     assert result.notes == ["run 1 failed: ValueError: two lines"]
+
+
+def test_the_programs_load_no_eventlet_because_threads_would_hang():
+    look = "import bench.__main__, sys; sys.exit('eventlet' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], check=False, timeout=60)
+    assert done.returncode == 0
+
+
+def test_remote_ports_are_planted_into_the_plugins_table():
+    found = importlib.util.find_spec("isthmus.plugins")
+    assert found is not None
+    assert found.submodule_search_locations
+    models = Path(found.submodule_search_locations[0]) / "neutron/db/models.py"
+    assert f'TABLE = "{planting.TABLE}"' in models.read_text()
