@@ -1,15 +1,30 @@
 """`python -m bench [NAMES]`: the programs in the order in which they disturb the lab least.
 
-There are two environments, and one lab: without names, those programs are run that measure the environment that is up, and those
-of `identity` if none is.
+There are three environments, and one lab: without names, those programs are run that measure the environment that is up, and
+those of `identity` if none is.
 """
 
 import sys
 
-from bench import addresses, faults, lag, launching, reach, scale, start, tokens, wan
+from bench import (
+    addresses,
+    backup,
+    failover,
+    faults,
+    lag,
+    launching,
+    plans,
+    protecting,
+    reach,
+    scale,
+    start,
+    stretching,
+    tokens,
+    wan,
+    window,
+)
 from bench.labs import place
 from bench.launching import Measure
-from bench.stretching import ENVIRONMENT
 from isthmus.lab import home
 
 # `start` takes the lab down and up, so the others measure a fresh one; `faults` comes last because it leaves the writer elsewhere.
@@ -28,20 +43,37 @@ NETWORK: dict[str, Measure] = {
     "addresses": addresses.measure,
 }
 
-TAKES = {"reach": reach.TAKES, "scale": scale.TAKES, "addresses": addresses.TAKES}
+# `failover` comes last because it kills a site; `plans` needs no lab.
+RECOVERY: dict[str, Measure] = {
+    "plans": plans.measure,
+    "window": window.measure,
+    "backup": backup.measure,
+    "failover": failover.measure,
+}
+
+TAKES = {
+    "reach": reach.TAKES,
+    "scale": scale.TAKES,
+    "addresses": addresses.TAKES,
+    "plans": plans.TAKES,
+    "window": window.TAKES,
+    "backup": backup.TAKES,
+    "failover": failover.TAKES,
+}
 
 
 def usual() -> list[str]:
     """The programs of the environment that is up."""
     record = home.read_record(place())
-    up = record is not None and record.environment.name == ENVIRONMENT
-    return list(NETWORK if up else IDENTITY)
+    up = record.environment.name if record is not None else ""
+    known = {stretching.ENVIRONMENT: NETWORK, protecting.ENVIRONMENT: RECOVERY}
+    return list(known.get(up, IDENTITY))
 
 
 if __name__ == "__main__":
     raise SystemExit(
         launching.main(
-            {**IDENTITY, **NETWORK},
+            {**IDENTITY, **NETWORK, **RECOVERY},
             sys.argv[1:],
             command="python -m bench",
             takes=TAKES,

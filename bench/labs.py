@@ -76,10 +76,11 @@ def place() -> Home:
 
 
 @contextlib.contextmanager
-def prepared(purpose: str) -> Iterator[Lab]:
-    """The lab, up and healthy; afterwards all links whole, nothing frozen or dead, nothing of ours left."""
+def prepared(purpose: str, name: str = ENVIRONMENT) -> Iterator[Lab]:
+    """The lab with the environment `name`, up and healthy; afterwards all links whole, nothing frozen or dead, nothing of
+    ours left."""
     where, progress = place(), Lines()
-    text, wanted = environments.load(ENVIRONMENT)
+    text, wanted = environments.load(name)
     with home.locked(where, f"python -m bench {purpose}"):
         lab = Lab(
             home=where,

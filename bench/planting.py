@@ -15,9 +15,11 @@ from typing import Any
 import pymysql
 
 from isthmus.errors import IsthmusError
-from isthmus.plugins.neutron.db.models import TABLE
 
 Row = dict[str, Any]
+# That of `isthmus.plugins.neutron.db.models`. To import it would load Neutron, and with it eventlet, which puts its own locks into
+# this process: every thread that is started then waits for ever.
+TABLE = "isthmus_remote_ports"
 _BATCH = 1000
 _SECONDS = 120.0
 

@@ -1,38 +1,24 @@
 """A stretched network to measure on: the lab with networks, a declaration, guests in both sites, and nothing left of it."""
 
 import contextlib
-import json
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from bench import labs
+from bench.commands import isthmus
 from isthmus.errors import IsthmusError
-from isthmus.lab import bringup, clients, environment, guests, home, neutrons
-from isthmus.lab.components.base import script
+from isthmus.lab import guests, neutrons
 from isthmus.lab.guests import Guest
-from isthmus.lab.progress import Lines
 
 ENVIRONMENT = "network"
 
 
-@contextlib.contextmanager
-def prepared(purpose: str) -> Iterator[labs.Lab]:
+def prepared(purpose: str) -> AbstractContextManager[labs.Lab]:
     """The lab with networks, up and healthy before and after."""
-    where, progress = labs.place(), Lines()
-    text, wanted = environment.load(ENVIRONMENT)
-    with home.locked(where, f"python -m bench {purpose}"):
-        units = bringup.up(where, text, wanted, progress)
-        lab = labs.Lab(home=where, environment=wanted, units=units, progress=progress)
-        try:
-            labs.restore(lab)
-            yield lab
-        finally:
-            with labs.undisturbed():
-                labs.restore(lab)
+    return labs.prepared(purpose, ENVIRONMENT)
 
 
 @dataclass
@@ -80,28 +66,3 @@ def stretched(lab: labs.Lab, cidr: str) -> Iterator[Stretched]:
             except IsthmusError as error:
                 # What was measured, or the reason why nothing was, matters more.
                 print(error.describe(), file=sys.stderr, flush=True)
-
-
-def isthmus(lab: labs.Lab, *words: str, timeout: float = 180.0) -> Any:
-    """What a command prints, read as JSON if it is; raises `IsthmusError` when it fails."""
-    try:
-        done = subprocess.run(
-            [script("isthmus"), *words],
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                **clients.exports(lab.home, lab.environment),
-            },
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        cause = f"no end after {timeout:g} s"
-        raise IsthmusError("a command failed", where=" ".join(words), cause=cause) from error
-    if done.returncode != 0:
-        raise IsthmusError("a command failed", where=" ".join(words), cause=done.stderr.strip())
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        return done.stdout

@@ -1,6 +1,7 @@
 """The stages of the program, on sites that do everything at once: what is found and what is told."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -62,6 +63,18 @@ class Instant:
         self.made = wanted
         return at
 
+    def plant(self, network: Network, ports: int) -> int:
+        before, wanted = self.made, min(ports * len(network.peers), self.most)
+        self.made = wanted
+        return wanted - before
+
+    def uproot(self, network: Network, ports: int) -> None:
+        self.told.append("uproot")
+        self.made = ports * len(network.peers)
+
+    def poke(self, network: Network) -> None:
+        self.told.append("poke")
+
     def summary(self, network: Network) -> dict[str, Any]:
         return {"converged": True, "remote_ports": self.made}
 
@@ -107,19 +120,20 @@ def test_a_full_run_has_every_figure_and_every_table():
     measuring = run(scaled, SMALL)
     names = {name.removeprefix("scale.") for name in measuring.result.figures}
     assert names >= {
-        "full_reconcile", "full_reconcile.4_sites", "withdrawal.1_sites", "agent_install_per_entry",
-        "agent_cpu_per_entry", "churn", "round.4_sites_x_10_ports", "grow.40", "engine_cpu.no_stretched_network",
+        "full_reconcile.1_sites", "full_reconcile.4_sites", "withdrawal.1_sites", "agent_install_per_entry",
+        "agent_cpu_per_entry", "churn", "round.4_sites_x_10_ports", "lost_entries_repaired", "engine_cpu.no_stretched_network",
     }  # fmt: skip
     assert len(measuring.found.tables()) == 5
-    assert not measuring.result.notes
+    assert [each for each in measuring.result.notes if "20 of the 40" not in each] == []
+    assert scaled.told.count("uproot") == 1
     assert scaled.removed == 2
 
 
-def test_a_quick_run_ends_with_a_withdrawal_and_does_not_grow():
-    measuring = run(Instant(10), QUICK)
+def test_a_run_that_plants_nothing_ends_with_a_withdrawal():
+    measuring = run(Instant(10), dataclasses.replace(QUICK, most=0))
     names = set(measuring.result.figures)
     assert "scale.withdrawal.10_sites" in names
-    assert not any("grow" in name for name in names)
+    assert "scale.lost_entries_repaired" not in names
 
 
 def test_what_is_found_can_be_written_down():
@@ -136,10 +150,12 @@ def test_a_reconcile_that_takes_too_long_is_told_with_what_was_reached():
     assert measuring.found.reconciles[0][1] == 10
 
 
-def test_growing_stops_at_what_was_reached_in_time():
+def test_what_was_not_repaired_in_time_is_told_and_taken_out_again():
     slow = Size(single=0, sites=4, each=5, most=400, budget=1.5, window=1.0)
-    measuring = run(Instant(4, most=60), slow)
-    assert any("were enough for 60 of 400" in note for note in measuring.result.notes)
+    scaled = Instant(4, most=60)
+    measuring = run(scaled, slow)
+    assert any("too few to repair 40 entries" in note for note in measuring.result.notes)
+    assert scaled.told.count("uproot") == 1
 
 
 def test_what_was_found_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch):
