@@ -2,7 +2,7 @@
 
 The engine of Paris is the product's, as are its Neutron, its hosts and their agents; the other sites are simulated
 (`bench/peers`), so that there can be fifty of them, using the cores that are measured for nothing but answers. Two networks: one
-with two hundred ports in one other site, one with a thousand in fifty sites, which then gets ten thousand (`bench/planting.py`).
+with a hundred ports in one other site, one with a thousand in fifty sites, which then gets ten thousand (`bench/planting.py`).
 `--stage-seconds` bounds each reconcile and each removal; what was reached by then is what is measured.
 """
 
@@ -21,7 +21,7 @@ from bench.scaling import ENGINE, SITE, Network, Scaled
 from isthmus.errors import IsthmusError
 from isthmus.lab import processes
 
-TAKES = "40 minutes; --quick 5"
+TAKES = "half an hour; --quick 5 minutes"
 AIM_SECONDS, AIM_PORTS = 30.0, 1000
 SEED = 20260222
 MOST_ROWS = 150_000
@@ -42,7 +42,7 @@ class Size:
     window: float
 
 
-FULL = Size(single=200, sites=50, each=20, most=10_000, budget=1200.0, window=60.0)
+FULL = Size(single=100, sites=50, each=20, most=10_000, budget=1200.0, window=30.0)
 QUICK = Size(single=0, sites=10, each=20, most=400, budget=120.0, window=15.0)
 
 
