@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,15 @@ def test_whatever_fails_the_script_thaws_all_that_it_may_have_quiesced():
     assert compute.asked == [*FROZEN, *THAWED]
 
 
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """A runner in the background ignores Ctrl-C, and its tests would inherit that."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, kept)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_waits_for_the_end_of_what_must_not_be_cut():
     done = []
 
