@@ -30,6 +30,8 @@ class GuestAgent:
         self.refuse: str | None = None
         self.longest = 0
         """Bytes of its longest answer."""
+        self.thaws_when_asked = False
+        """While set, the first command that it refuses because it is frozen is the last one."""
         self.forgetful = False
         """While set, it knows no process, as one that was started anew."""
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -49,7 +51,8 @@ class GuestAgent:
         self._thread.join(5.0)
         self._listener.close()
         for each in self.processes.values():
-            os.killpg(each.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(each.pid, signal.SIGKILL)
             each.communicate()
 
     def _serve(self) -> None:
@@ -101,6 +104,7 @@ class GuestAgent:
     def _execute(self, name: str, given: dict[str, Any]) -> bytes:
         """Programs are run here, in place of the guest."""
         if self.frozen:
+            self.frozen = not self.thaws_when_asked
             return _refusal(f"Command {name} has been disabled: the agent is in frozen state")
         if name == "guest-exec":
             argv = [given["path"], *given["arg"]]

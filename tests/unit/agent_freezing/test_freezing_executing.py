@@ -200,6 +200,19 @@ def test_a_guest_that_is_frozen_under_a_command_tells_its_end_after_the_thaw(
     assert found[0].json()["exit"] == 5
 
 
+def test_a_guest_that_is_thawed_between_two_questions_is_asked_again(
+    agent: Agent, guests: list[GuestAgent], tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    thread, found = in_the_background(agent, f"until [ -e {go} ]; do sleep 0.02; done; exit 5")
+    wait_for("it runs", lambda: guests[0].processes, STARTED_SECONDS)
+    guests[0].frozen = guests[0].thaws_when_asked = True
+    wait_for("it was asked", lambda: not guests[0].frozen, STARTED_SECONDS)
+    go.touch()
+    thread.join(STARTED_SECONDS)
+    assert found[0].json()["exit"] == 5
+
+
 @pytest.mark.parametrize(
     ("happens", "words"),
     [

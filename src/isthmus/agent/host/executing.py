@@ -143,15 +143,15 @@ class Commands:
         return _busy(domain, f"its guest agent does not run commands: {error.refusal}", allow)
 
     def _waited(self, domain: str, pid: int, seconds: float, deadline: float) -> Done:
-        pause, trouble = _FIRST_PAUSE, ""
+        pause, trouble, doubted = _FIRST_PAUSE, "", False
         while True:
             try:
                 said = self._guests.ask(domain, guests.EXEC_STATUS, ASK_SECONDS, {"pid": pid})
                 if said["exited"]:
                     return _done(said)
-                trouble = ""
+                trouble, doubted = "", False
             except guests.GuestError as error:
-                trouble = self._tolerated(domain, pid, error)
+                trouble, doubted = self._tolerated(domain, pid, error, doubted)
             except (KeyError, TypeError, ValueError) as error:
                 raise _senseless(domain) from error
             left = deadline - time.monotonic()
@@ -163,9 +163,15 @@ class Commands:
                 raise _unended(domain, pid, "the agent of the host ends before the command", "")
             pause = min(1.5 * pause, _LONGEST_PAUSE)
 
-    def _tolerated(self, domain: str, pid: int, error: guests.GuestError) -> str:
-        """Why nothing is known of a process, if something may be later."""
+    def _tolerated(
+        self, domain: str, pid: int, error: guests.GuestError, doubted: bool
+    ) -> tuple[str, bool]:
+        """Why nothing is known of a process, if something may be later, and whether it is doubted that
+        its agent obeys at all; `doubted`: so it was before."""
         answered = error.refusal is not None and self._guests.status(domain) is not Guest.FROZEN
+        if answered and not doubted and _LACKS.search(error.refusal or ""):
+            # It may have been thawed between the two questions: then it obeys when asked again.
+            return str(error.cause), True
         if error.gone or answered:
             cause = "the guest does not run any more" if error.gone else error.refusal
             raise errors.UnavailableError(
@@ -173,7 +179,7 @@ class Commands:
                 where=f"guest {domain}, process {pid}",
                 cause=cause,
             ) from error
-        return str(error.cause)
+        return str(error.cause), False
 
 
 def _check(order: Order) -> None:
