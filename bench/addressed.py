@@ -1,7 +1,6 @@
 """What is measured of service addresses: one that Isthmus moves and one that keepalived moves, in the lab with networks."""
 
 import contextlib
-import json
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -10,10 +9,10 @@ from typing import Any
 import requests
 
 from bench import labs
+from bench.commands import isthmus
 from isthmus.errors import IsthmusError
 from isthmus.identity.config import ENGINE_PORT
-from isthmus.lab import clients, faults, guests, neutrons, waiting
-from isthmus.lab.components.base import script
+from isthmus.lab import faults, guests, neutrons, waiting
 from isthmus.lab.guests import Guest
 
 ADDRESS, VIP = "192.0.2.60", "10.62.0.5"
@@ -40,20 +39,9 @@ class Addressed:
         self._delay = 0.0
         self.members: dict[str, Guest] = {}
 
-    def isthmus(self, *words: str, timeout: float = 150.0) -> Any:
+    def isthmus(self, *words: str) -> Any:
         """The JSON that a command prints."""
-        env = clients.exports(self.lab.home, self.lab.environment)
-        done = subprocess.run(
-            [script("isthmus"), *words, "-f", "json"],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **env},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        if done.returncode not in (0, 1, 2) or not done.stdout.strip():
-            raise IsthmusError("a command failed", where=" ".join(words), cause=done.stderr.strip())
-        return json.loads(done.stdout)
+        return isthmus(self.lab, *words, "-f", "json", judged=(1, 2))
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """What the first engine that answers says about addresses; raises `IsthmusError`.
@@ -248,12 +236,12 @@ class Addressed:
         for site in list(self._keepers):
             self.unkeep(site)
         for name in (self._name, f"{self._name}-vip"):
-            with contextlib.suppress(IsthmusError, subprocess.TimeoutExpired):
+            with contextlib.suppress(IsthmusError):
                 self.isthmus("network", "address", "delete", name, "--wait", "--timeout", "60")
         for guest in guests.listed(self.lab.home):
             if guest.name.startswith(self._name):
                 guests.remove(self.lab.home, guest.name)
-        with contextlib.suppress(IsthmusError, subprocess.TimeoutExpired):
+        with contextlib.suppress(IsthmusError):
             self.isthmus("network", "delete", f"{self._name}-vrrp", "--wait")
         for site, path in reversed(self._made):
             self._neutron(site).delete(path)

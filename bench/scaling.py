@@ -7,6 +7,7 @@ the tunnel network of Lyon, the only one that Paris allows, at addresses that no
 """
 
 import contextlib
+import functools
 import json
 import re
 import time
@@ -26,7 +27,7 @@ from isthmus.engine import calling
 from isthmus.errors import IsthmusError
 from isthmus.identity.config import ENGINE_PORT
 from isthmus.lab import faults, guests, home, inside, processes, waiting
-from isthmus.lab.components import engine, host_agent
+from isthmus.lab.components import engine, host_agent, mariadb
 from isthmus.lab.components.base import python, script
 from isthmus.lab.components.host import SWITCH, TUNNEL
 from isthmus.lab.guests import Guest
@@ -77,11 +78,15 @@ class Scaled:
         self.site = lab.environment.site(SITE)
         self.sites = [f"p{number:02d}" for number in range(1, count + 1)]
         self._login = (float("-inf"), "")
-        self._planter = Planter(socket=lab.home.unit_directory(f"{SITE}/local-db") / "mariadb.sock")
         self._secret = lab.template.secret(host_agent.SIGNING).encode()
         signer = signing.Signer(self._secret, f"bench/{SITE}")
         url = f"http://{self.site.management}:{_PORT}"
         self._control = calling.Callees({SITE: url}, signer, lambda _: PEERS_NAME, noun="peers of")
+
+    @functools.cached_property
+    def _planter(self) -> Planter:
+        unit = self.lab.units[f"{SITE}/local-db"]
+        return Planter(socket=mariadb.socket_path(unit.context))
 
     # -- processes
 

@@ -223,15 +223,14 @@ class Cloud:
         """The ports of all sites on a network, as their remote ports elsewhere are to be."""
         return [
             {
-                "device_id": f"{site.name}/{row['id']}",
+                "device_id": row["device_id"],
                 "name": row["name"],
                 "mac": row["mac_address"],
                 "ip": row["fixed_ips"][0]["ip_address"],
-                "vtep": row["vtep_ip"],
+                "vtep": row["remote_vtep"],
             }
-            for site in self.sites.values()
-            if network_id in site.parts
-            for row in site.parts[network_id].ports.values()
+            for origin in self.sites
+            for row in self.mirrors(network_id, origin)
         ]
 
     def mirrors(self, network_id: str, origin: str) -> Iterator[Row]:

@@ -33,10 +33,7 @@ def members(recovery_up: RecoveryLab) -> Iterator[dict[str, str]]:
     """Servers by name of a VNF whose protocol runs, with a checkpoint that Lyon knows."""
     lab, people = recovery_up, recovery_up.people
     lab.mend()
-    made = vnf.create(lab.home, NAME, site="paris", cidr=CIDR, say=print)
-    declared = people.declare(made, backup_site="lyon", policy=POLICY)
-    servers = {each["name"]: each["server_id"] for each in declared["members"]}
-    people.goes_on(lab.paris, servers)
+    servers = lab.declared(NAME, policy=POLICY, cidr=CIDR)
     reached(people.protect(NAME), "finished", "succeeded")
     assert people.isthmus("recovery", "rebuild", "--site", "lyon") == []
     yield servers
@@ -61,8 +58,7 @@ def test_a_drill_whose_engine_is_killed_in_every_step_ends_as_any_other(
     recovery_up: RecoveryLab, members: dict[str, str]
 ) -> None:
     lab, people = recovery_up, recovery_up.people
-    sites = (lab.paris, lab.lyon)
-    before = {site.name: people.cloud(site).things() for site in sites}
+    before = people.things()
     asked = people.ask("drill", NAME, ask="lyon")
     words = ("operation", "approve", asked["id"], "--ask", "lyon", "--code-file", "-")
     people.isthmus(*words, text=str(asked["code"]), approver=True)
@@ -74,7 +70,7 @@ def test_a_drill_whose_engine_is_killed_in_every_step_ends_as_any_other(
     assert cut is not None
     assert records.impossible(cut) is None, cut
     assert report["left"] == []
-    assert {site.name: people.cloud(site).things() for site in sites} == before
+    assert people.things() == before
     people.goes_on(lab.paris, members, beyond=people.counts(lab.paris, members))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from isthmus import errors as product
 from isthmus.engine.calling import host_agents
 from isthmus.errors import IsthmusError
-from isthmus.lab import calling, clients, errors, inside, vnf, waiting
+from isthmus.lab import calling, clients, errors, inside, templates, vnf, waiting
 from isthmus.lab.components import base, host_agent
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.guest_image.records import Cut
@@ -147,6 +147,14 @@ class Recovering:
         if site.name not in self._clouds:
             self._clouds[site.name] = vnf.Site(self.home, site)
         return self._clouds[site.name]
+
+    def things(self) -> dict[str, set[str]]:
+        """What an operation could leave behind or disturb, by site and kind (`paris servers`)."""
+        return {
+            f"{site.name} {kind}": found
+            for site in templates.computing(self.environment)
+            for kind, found in self.cloud(site).things().items()
+        }
 
     @property
     def _template(self) -> Template:

@@ -57,9 +57,6 @@ class Cloud:
         assert name == recovery.NAME
         return self.roles
 
-    def things(self) -> dict[str, set[str]]:
-        return {"servers": set(self.present)}
-
 
 class People:
     """Does at once what it is asked for. Tests change what it finds."""
@@ -85,6 +82,9 @@ class People:
 
     def cloud(self, site: Any) -> Cloud:
         return self.clouds[site.name]
+
+    def things(self) -> dict[str, set[str]]:
+        return {f"{name} servers": set(each.present) for name, each in self.clouds.items()}
 
     def declare(self, made: Vnf, *, backup_site: str, policy: str) -> Any:
         assert (made, backup_site, policy) == (MADE, "lyon", recovery.POLICY)

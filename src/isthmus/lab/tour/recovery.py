@@ -175,7 +175,7 @@ def _first(findings: list[Mapping[str, Any]]) -> str:
 
 def _drill(chapter: Chapter) -> str:
     people, lyon = chapter.people, chapter.lyon.name
-    before, numbers = _things(chapter), people.counts(chapter.paris, _members(chapter))
+    before, numbers = people.things(), people.counts(chapter.paris, _members(chapter))
     began = time.monotonic()
     asked = people.ask("drill", NAME, ask=lyon)
     done = reached(people.approve(asked, ask=lyon), "finished", "succeeded")
@@ -183,7 +183,7 @@ def _drill(chapter: Chapter) -> str:
     chapter.tour.figure("drill_s", seconds, "s")
     report = people.report(done["id"], ask=lyon)
     cut = _of_one_point_in_time(report)
-    seen = [*report["left"], *_changed(before, _things(chapter))]
+    seen = [*report["left"], *_changed(before, people.things())]
     expect(
         not seen,
         "nothing of the drill is left, and production is as it was",
@@ -195,15 +195,6 @@ def _drill(chapter: Chapter) -> str:
         f"approved by {report['approved_by']}, up and tested and gone after {seconds:.0f} s: restored {cut.persisted} persisted"
         f" <= {cut.acknowledged} acknowledged <= {cut.issued} issued; {chapter.paris.name.title()} untouched"
     )
-
-
-def _things(chapter: Chapter) -> dict[str, set[str]]:
-    """What a drill could leave behind or disturb, by site and kind."""
-    return {
-        f"{site.name} {kind}": found
-        for site in (chapter.paris, chapter.lyon)
-        for kind, found in chapter.people.cloud(site).things().items()
-    }
 
 
 def _changed(before: Mapping[str, set[str]], after: Mapping[str, set[str]]) -> list[str]:

@@ -7,12 +7,9 @@ take `desk` and `declared`, and `validate`.
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 
-from isthmus import errors
 from isthmus.operations import records
 from isthmus.operations.desk import Asker, Desk, Request
 from isthmus.operations.kinds import Kind, Origin, Privilege
@@ -26,13 +23,12 @@ from isthmus.recovery.declarations import Group
 from isthmus.recovery.findings import Finding
 from isthmus.recovery.flows import bringing, returning
 from isthmus.recovery.flows.declared import Declared
+from isthmus.recovery.flows.looking import Looking
 from isthmus.recovery.flows.means import Means
 from isthmus.recovery.flows.stale_members import StaleMembers
 from isthmus.recovery.mapping import Mapping
 from isthmus.recovery.plans import creating
 from isthmus.store import databases
-
-LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 """How often the schedule is looked at; policies count in minutes."""
@@ -132,7 +128,7 @@ def operations_of(database: databases.Database) -> Callable[[str], Sequence[Oper
     return lambda group_id: records.listed(database, group_id=group_id)
 
 
-class Schedule(threading.Thread):
+class Schedule(Looking):
     """Asks for checkpoints as policies say. It can ask for nothing else: see `kinds`."""
 
     def __init__(
@@ -143,22 +139,13 @@ class Schedule(threading.Thread):
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(name="recovery-schedule", daemon=True)
+        super().__init__(
+            "recovery-schedule",
+            LOOK_SECONDS,
+            first=LOOK_SECONDS,
+            unknown="the schedule cannot be looked at",
+        )
         self._desk, self._declared, self._site, self._clock = desk, declared, site, clock
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        while not self._ended.wait(LOOK_SECONDS):
-            try:
-                self.look()
-            except errors.IsthmusError as error:
-                LOG.warning("the schedule cannot be looked at: %s", error)
-            except Exception:
-                LOG.exception("schedule: an error in the engine itself; it goes on")
-
-    def stop(self) -> None:
-        """Ask the thread to end."""
-        self._ended.set()
 
     def look(self) -> None:
         """Ask for what is due."""

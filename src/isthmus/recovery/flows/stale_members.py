@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from isthmus.recovery.declarations import Group, Member
 from isthmus.recovery.epochs import Epochs, Marker
 from isthmus.recovery.findings import Finding
 from isthmus.recovery.flows.declared import Declared
+from isthmus.recovery.flows.looking import Looking
 from isthmus.recovery.rest import Api, CloudError
 from isthmus.recovery.stale import Action, Deed, Look, Server, Standing, Unread, Word
 from isthmus.sites import fanout
@@ -47,7 +47,7 @@ _RUNNING = 1
 """Nova's power state."""
 
 
-class StaleMembers(threading.Thread):
+class StaleMembers(Looking):
     """`compute`: Nova of the own site, as an administrator from outside the groups' projects: what such
     a one locks, a project cannot unlock. `interval`: seconds between two looks, which is how long a
     member may run that was started wrongly; `lasts`: of the lease.
@@ -67,28 +67,15 @@ class StaleMembers(threading.Thread):
         interval: float,
         lasts: float = leases.SECONDS,
     ) -> None:
-        super().__init__(name="stale-members", daemon=True)
+        super().__init__(
+            "stale-members", interval, first=0.0, unknown="it is not known which groups have moved"
+        )
         self._database, self._declared, self._epochs = database, declared, epochs
         self._compute, self._site, self._owner = compute, compute.region, owner
-        self._interval, self._lasts = interval, lasts
+        self._lasts = lasts
         self._owned: dict[str, int] = {}
         self._found: dict[str, tuple[Finding, ...]] = {}
         self._noted: dict[str, tuple[Action, ...]] = {}
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        while not self._ended.is_set():
-            try:
-                self.look()
-            except errors.IsthmusError as error:
-                LOG.warning("it is not known which groups have moved: %s", error)
-            except Exception:
-                LOG.exception("stale-members: an error in the engine itself; it goes on")
-            self._ended.wait(self._interval)
-
-    def stop(self) -> None:
-        """Ask the thread to end."""
-        self._ended.set()
 
     def findings(self, group_id: str) -> Sequence[Finding]:
         """What the last look found about a group; for any thread."""

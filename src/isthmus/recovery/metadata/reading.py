@@ -62,6 +62,12 @@ class Clients:
     def region(self) -> str:
         return self.compute.region
 
+    @property
+    def routed(self) -> bool:
+        """Whether its Neutron has routers: without, there are no floating addresses, and nothing that
+        lists them."""
+        return self.network.find("/v2.0/extensions/router", "extension") is not None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Raw:
@@ -176,9 +182,8 @@ def _flavors(clients: Clients) -> Iterable[wire.Json]:
 
 def _ports(clients: Clients, port_ids: Sequence[str]) -> dict[str, PortDefinition]:
     found = _by_ids(clients.network, "ports", "id", port_ids)
-    # Without routers there are no floating addresses, and nothing that lists them.
-    routed = clients.network.find("/v2.0/extensions/router", "extension") is not None
-    floating = _by_ids(clients.network, "floatingips", "port_id", port_ids) if routed else []
+    listed = clients.routed
+    floating = _by_ids(clients.network, "floatingips", "port_id", port_ids) if listed else []
     return {each["id"]: wire.port(each, floating) for each in found}
 
 

@@ -105,10 +105,7 @@ def inventory(
 
 
 def _floating(clients: Clients) -> list[wire.Json]:
-    """Without routers there are no floating addresses, and nothing that lists them."""
-    if clients.network.find("/v2.0/extensions/router", "extension") is None:
-        return []
-    return list(clients.network.all("/v2.0/floatingips", "floatingips"))
+    return list(clients.network.all("/v2.0/floatingips", "floatingips")) if clients.routed else []
 
 
 def _there(found: wire.Json) -> Floating:
