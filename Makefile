@@ -17,13 +17,13 @@ unit: setup ## tests that need no root and no lab
 	$(BIN)/python -m pytest tests/unit/plugins_nova
 	$(BIN)/python -m pytest tests/unit
 
-# The lab mostly waits, so that what only computes runs beside it, as politely as the scheduler can; its words come at its end.
+# The lab mostly waits, so that what only computes runs beside it, on the time that it leaves; its words come at its end.
 test: setup ## everything: checks, unit, functional, lab
 	@$(MAKE) --no-print-directory -j2 test-computing test-running
 
 test-computing: setup
 	@mkdir -p build
-	@nice -n 19 $(MAKE) --no-print-directory check unit > build/computing.log 2>&1 || { cat build/computing.log; exit 1; }
+	@setup/idle.sh $(MAKE) --no-print-directory check unit > build/computing.log 2>&1 || { cat build/computing.log; exit 1; }
 	@grep -E "^=+ .*(passed|failed)" build/computing.log
 
 test-running: setup

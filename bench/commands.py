@@ -1,4 +1,4 @@
-"""What people type: the `isthmus` command on the lab, as whoever asks or as whoever approves."""
+"""What people type: the `isthmus` command on the lab. People who approve too are `isthmus.lab.recovering`."""
 
 import json
 import subprocess
@@ -15,11 +15,9 @@ def isthmus(
     lab: labs.Lab,
     *words: str,
     timeout: float = 180.0,
-    text: str = "",
-    approver: bool = False,
     judged: Sequence[int] = (),
 ) -> Any:
-    """What a command prints, read as JSON if it is; raises `IsthmusError` when it fails. `text` goes to its input.
+    """What a command prints, read as JSON if it is; raises `IsthmusError` when it fails.
 
     `judged`: exit codes with which a command says what it thinks of what it prints.
     """
@@ -28,9 +26,9 @@ def isthmus(
             [script("isthmus"), *words],
             env={
                 "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                **clients.exports(lab.home, lab.environment, approver=approver),
+                **clients.exports(lab.home, lab.environment),
             },
-            input=text,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -13,14 +13,10 @@ started again with its VNF. The group's epoch marker stays in the remote store: 
 
 import contextlib
 import datetime
-import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bench import labs, launching, pairs, protecting
-from bench.commands import isthmus
 from bench.launching import Options
 from bench.pairs import Pair
 from bench.protecting import NAME, Place
@@ -28,6 +24,7 @@ from bench.results import Cell, Result, Table
 from bench.scripted_return import Script
 from isthmus.errors import IsthmusError
 from isthmus.lab import faults, vnf
+from isthmus.lab.recovering import OPERATION_SECONDS, Recovering, reached
 from isthmus.lab.vnf import Vnf
 from isthmus.recovery.checkpoints import Place as StorePlace
 
@@ -36,17 +33,9 @@ RUNS, QUICK = 5, 1
 AIM_TIMES = 2.0
 """How many times as long the peer is to take, at least."""
 
-_OPERATION_S = 1200.0
-_ASK_S = 180.0
-_JUDGED = (1, 2)
-"""Exit codes of commands about operations that print one that has not succeeded."""
 _PARTS = {"import": "import", "isolate": "network", "claim": "claim",
           "restore": "volumes", "boot": "servers", "test": "servers"}  # fmt: skip
 """What steps belong to, by the first word of their names."""
-_SAME = ("flavor", "network", "subnet", "volume-type", "zone", "keypair", "security-group",
-         "image", "server-group")  # fmt: skip
-
-
 Split = tuple[dict[str, float] | None, dict[str, float] | None]
 """Seconds by part of ours and of the peer in one run; None: it failed."""
 
@@ -77,24 +66,24 @@ def measure(options: Options) -> Result:
     with (
         protecting.prepared("failover") as lab,
         protecting.running(lab) as made,
-        _protected(lab, made, result) as checkpoint,
+        _protected(lab, people := _people(lab), made, result) as checkpoint,
     ):
         script = Script(lab, made, checkpoint["backups"])
         found: list[Pair] = []
         split: list[Split] = []
         for number in range(count):
-            split.append(_run(result, lab, script, number))
+            split.append(_run(result, people, script, number))
             found.append(_pair("all", *split[-1]))
             protecting.say(f"failover, run {number + 1}: {found[-1]}")
         pairs.record(result, "drill", found, "s", at_least=AIM_TIMES)
         result.tables.append(_table(split, found))
-        _failed_over(lab, result)
+        _failed_over(lab, people, result)
     return result
 
 
-def _run(result: Result, lab: labs.Lab, script: Script, number: int) -> Split:
+def _run(result: Result, people: Recovering, script: Script, number: int) -> Split:
     """Both once. The first drill comes first, because it makes the backups known in the other site."""
-    turns = {"ours": lambda: _drill(lab), "peer": script.run}
+    turns = {"ours": lambda: _drill(people), "peer": script.run}
     taken: dict[str, dict[str, float] | None] = {}
     for name in sorted(turns, reverse=bool(number % 2)):
         taken[name] = protecting.tried(result, f"run {number + 1}, {name}", turns[name])
@@ -120,20 +109,24 @@ def _table(split: Sequence[Split], found: Sequence[Pair]) -> Table:
     )
 
 
-def _drill(lab: labs.Lab) -> dict[str, float]:
+def _people(lab: labs.Lab) -> Recovering:
+    return Recovering(
+        home=lab.home, environment=lab.environment, units=lab.units, told=protecting.say
+    )
+
+
+def _drill(people: Recovering) -> dict[str, float]:
     """A drill, approved, to its end; the seconds of its parts and of all. Raises IsthmusError unless it succeeded."""
-    asked = _asked(lab, "drill")
-    done = _approved(lab, asked)
-    if done["outcome"] != "succeeded":
-        raise IsthmusError("the drill did not succeed", where=asked["id"], cause=_why(done))
-    report = _report(lab, asked["id"])
+    asked = people.ask("drill", NAME, ask="lyon")
+    reached(people.approve(asked, ask="lyon"), "finished", "succeeded")
+    report = people.report(asked["id"], ask="lyon")
     return {**parts(report), "all": float(report["figures"]["steps_s"])}
 
 
-def _failed_over(lab: labs.Lab, result: Result) -> None:
+def _failed_over(lab: labs.Lab, people: Recovering, result: Result) -> None:
     """One failover from a killed site, taken away again; the site lives afterwards."""
     try:
-        report = protecting.tried(result, "failover", lambda: _failover(lab))
+        report = protecting.tried(result, "failover", lambda: _failover(lab, people))
     finally:
         with labs.undisturbed():
             protecting.quietly("paris does not live again", lambda: _revived(lab))
@@ -158,83 +151,55 @@ def _revived(lab: labs.Lab) -> None:
     labs.wait_healthy(lab)
 
 
-def _failover(lab: labs.Lab) -> Mapping[str, Any]:
+def _failover(lab: labs.Lab, people: Recovering) -> Mapping[str, Any]:
     """The report of a failover when the VNF runs in Lyon, which is then taken away again."""
     at = datetime.datetime.now(datetime.UTC).isoformat()
     faults.kill(lab.home, lab.units, "paris")
-    asked = _asked(lab, "failover", "--disaster-at", at)
+    people.logs_in(lab.environment.site("lyon"))
+    asked = people.ask("failover", NAME, ask="lyon", disaster_at=at)
     try:
-        done = _approved(lab, asked)
-        if done["phase"] != "awaiting-commit":
-            raise IsthmusError("the VNF did not come back", where=asked["id"], cause=_why(done))
-        report: Mapping[str, Any] = _report(lab, asked["id"])
+        reached(people.approve(asked, ask="lyon"), "awaiting-commit")
+        report: Mapping[str, Any] = people.report(asked["id"], ask="lyon")
         return report
     finally:
         with labs.undisturbed():
             protecting.quietly(
-                "the failover was not taken away", lambda: _taken_away(lab, asked["id"])
+                "the failover was not taken away", lambda: _taken_away(people, asked["id"])
             )
 
 
-def _taken_away(lab: labs.Lab, operation: str, site: str = "lyon") -> None:
+def _taken_away(people: Recovering, operation: str, site: str = "lyon") -> None:
     """End an operation, how far it may be, with nothing left of it. Raises IsthmusError."""
     for verb, approver in (("rollback", True), ("cancel", False)):
-        words = ("operation", verb, operation, "--ask", site, "--wait", "-f", "json")
+        words = ("operation", verb, operation, "--ask", site, "--wait")
         try:
-            done = isthmus(lab, *words, timeout=_OPERATION_S, approver=approver, judged=_JUDGED)
+            done = people.isthmus(
+                *words, codes=(0, 1, 2), seconds=OPERATION_SECONDS, approver=approver
+            )
         except IsthmusError as error:
             # Where it stands only one of the two is possible.
             refused = error
             continue
         if done["phase"] == "finished":
             return
-        raise IsthmusError("it is not finished", where=operation, cause=_why(done))
+        raise IsthmusError("it is not finished", where=operation, cause=str(done["reason"]))
     raise refused
 
 
-def _asked(lab: labs.Lab, kind: str, *further: str) -> Any:
-    words = ("operation", kind, NAME, "--ask", "lyon", *further, "--wait", "-f", "json")
-    return isthmus(lab, *words, timeout=_ASK_S, judged=_JUDGED)
-
-
-def _approved(lab: labs.Lab, asked: Mapping[str, Any]) -> Any:
-    """The operation when somebody has to decide again, or it is finished. Raises IsthmusError when it was refused."""
-    if asked["phase"] != "awaiting-approval":
-        raise IsthmusError("it cannot be approved", where=asked["id"], cause=_why(asked))
-    words = ("operation", "approve", asked["id"], "--ask", "lyon", "--code-file", "-", "--wait")
-    return isthmus(
-        lab, *words, "-f", "json",
-        timeout=_OPERATION_S, text=str(asked["code"]), approver=True, judged=_JUDGED,
-    )  # fmt: skip
-
-
-def _report(lab: labs.Lab, operation: str) -> Any:
-    return isthmus(lab, "operation", "report", operation, "--ask", "lyon", "--format", "json")
-
-
-def _why(done: Mapping[str, Any]) -> str:
-    troubles = "; ".join(f"{each['step']}: {each['what']}" for each in done["troubles"])
-    return f"{done['phase']}, {done['outcome']}: {troubles or done['reason']}"
-
-
 @contextlib.contextmanager
-def _protected(lab: labs.Lab, made: Vnf, result: Result) -> Iterator[Mapping[str, Any]]:
+def _protected(
+    lab: labs.Lab, people: Recovering, made: Vnf, result: Result
+) -> Iterator[Mapping[str, Any]]:
     """The VNF as a protection group with one checkpoint, known in Lyon; as `isthmus checkpoint show` has it. All of it is
     forgotten afterwards, and what it stored is deleted."""
     stored: list[Mapping[str, Any]] = []
     try:
-        _forget(lab)
-        isthmus(lab, "policy", "create", NAME, "--site", "paris", "--driver", "rbd", "-f", "json")
-        isthmus(lab, *made.declare(backup_site="lyon", policy=NAME)[1:], "-f", "json")
-        _set_plan(lab)
+        _forget(people)
+        people.declare(made, backup_site="lyon", policy=NAME)
         protecting.say("the first checkpoint")
-        words = ("operation", "protect", NAME, "--wait", "-f", "json")
-        seconds, done = protecting.timed(
-            lambda: isthmus(lab, *words, timeout=_OPERATION_S, judged=_JUDGED)
-        )
-        if done["outcome"] != "succeeded":
-            raise IsthmusError("there is no checkpoint", where="paris", cause=_why(done))
-        found = isthmus(lab, "checkpoint", "show", done["checkpoint"], "-f", "json")
+        seconds, done = protecting.timed(lambda: people.protect(NAME))
+        reached(done, "finished", "succeeded")
+        found = people.isthmus("checkpoint", "show", done["checkpoint"])
         stored.append(found)
         result.figure("protect.window", float(found["window_s"]), "s")
         result.figure("protect.all", seconds, "s")
@@ -242,39 +207,31 @@ def _protected(lab: labs.Lab, made: Vnf, result: Result) -> Iterator[Mapping[str
             f"one checkpoint: {found['consistency']}, window {found['window_s']:.2f} s, {seconds:.0f} s in all with full backups"
         )
         # It complains of manifests that others have left, and learns ours all the same.
-        rebuild = ("recovery", "rebuild", "--site", "lyon", "-f", "json")
-        protecting.tried(result, "rebuild", lambda: isthmus(lab, *rebuild))
+        protecting.tried(
+            result, "rebuild", lambda: people.isthmus("recovery", "rebuild", "--site", "lyon")
+        )
         yield found
     finally:
         with labs.undisturbed():
-            _forget(lab)
+            _forget(people)
             for each in stored:
                 _delete(lab, each)
 
 
-def _set_plan(lab: labs.Lab) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "plan.json"
-        file.write_text(json.dumps({"source": "paris", "target": "lyon", "same_name": _SAME}))
-        isthmus(lab, "plan", "set", NAME, "--ask", "lyon", "--file", str(file), "-f", "json")
-
-
-def _forget(lab: labs.Lab) -> None:
+def _forget(people: Recovering) -> None:
     """End what is under way and forget what is declared in both sites, as far as there is any, also of a run that was killed."""
     for site in ("lyon", "paris"):
-        protecting.quietly("operations go on", lambda site=site: _ended(lab, site))  # type: ignore[misc]
+        protecting.quietly("operations go on", lambda site=site: _ended(people, site))  # type: ignore[misc]
         # Groups before their policies.
         for noun in ("group", "plan", "policy"):
-            with contextlib.suppress(IsthmusError):
-                isthmus(lab, noun, "delete", NAME, "--ask", site)
+            people.run((noun, "delete", NAME, "--ask", site))
 
 
-def _ended(lab: labs.Lab, site: str) -> None:
+def _ended(people: Recovering, site: str) -> None:
     """End what the site's engine still does with the group."""
-    words = ("operation", "list", "--group", NAME, "--ask", site, "-f", "json")
-    for each in isthmus(lab, *words):
+    for each in people.isthmus("operation", "list", "--group", NAME, "--ask", site):
         if each["Phase"] != "finished":
-            _taken_away(lab, each["ID"], site)
+            _taken_away(people, each["ID"], site)
 
 
 def _delete(lab: labs.Lab, checkpoint: Mapping[str, Any]) -> None:

@@ -14,12 +14,12 @@ the last unquiesce was accepted: the script cannot know when the guest is thawed
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from openstack import exceptions
 
 from bench import labs, launching, pairs, protecting
-from bench.distributions import percentile
+from bench.distributions import percentile, spread
 from bench.launching import Options
 from bench.pairs import Pair
 from bench.protecting import Place
@@ -75,6 +75,7 @@ def _series(
     result: Result, label: str, count: int, rounds: "Rounds", lab: labs.Lab, volumes: Volumes
 ) -> list[Cell]:
     found: list[Pair] = []
+    rounds.spent.clear()
     with _proposals(rounds.place, default=label == "default") as told:
         quiescing = Quiescing(vnf.Site(lab.home, rounds.place.site), rounds.made)
         for number in range(count):
@@ -86,6 +87,8 @@ def _series(
             found.append(Pair(ours=taken["ours"], theirs=taken["peer"]))
             protecting.say(f"window, {label}: {found[-1]}")
     pairs.record(result, label, found, "s")
+    for stage in rounds.spent[0] if rounds.spent else ():
+        result.spread(f"{label}.{stage}", spread([each[stage] for each in rounds.spent]), "s")
     if mine := pairs.ours(found):
         p95 = percentile(mine, 0.95)
         result.aim(f"{label}.ours_p95", p95, "s", at_most=AIMS_S[label])
@@ -97,6 +100,7 @@ class Rounds:
 
     def __init__(self, place: Place, made: Vnf) -> None:
         self.place, self.made = place, made
+        self.spent: list[Mapping[str, float]] = []
         self._group = protecting.group(made, _GROUP_ID, "bench")
 
     def window(self) -> float:
@@ -104,6 +108,7 @@ class Rounds:
         ended = self.place.within(self._round)
         if not ended.sound or ended.window_s is None:
             raise IsthmusError("the round is void", cause=ended.void_reason)
+        self.spent.append(ended.stages_s)
         return ended.window_s
 
     def _round(self) -> FreezeLedger:

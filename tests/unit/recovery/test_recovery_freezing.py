@@ -44,6 +44,8 @@ def test_whatever_happens_nobody_stays_frozen_and_sound_rounds_are_sound(
         assert ledger.frozen_at is not None
         assert ledger.window_s is not None
         assert ledger.window_s >= max(ledger.windows_s.values())
+        assert all(seconds >= 0 for seconds in ledger.stages_s.values())
+        assert sum(ledger.stages_s.values()) == pytest.approx(ledger.window_s)
     for entry in ledger.entries:
         if entry.verified:
             assert not world.guests[entry.server_id].frozen
@@ -166,6 +168,8 @@ def test_thaw_goes_from_the_database_to_the_client() -> None:
     ledger = machine.decide(decision.ledger, seen, at(1.5)).ledger
     assert ledger.sound
     assert ledger.window_s == 1.3 - 0.1
+    assert list(ledger.stages_s) == ["freezing", "snapshots", "thawing"]
+    assert ledger.stages_s["thawing"] == pytest.approx(0.3)
     assert FreezeLedger.from_document(ledger.to_document()) == ledger
 
 

@@ -5,10 +5,11 @@ Flask lets through (Keystone sets PROPAGATE_EXCEPTIONS; a WSGI server then close
 without an answer) and, by the request's scope, also database errors that Keystone has turned into a
 JSON 500 that does not name its cause.
 
-Before that, a request that can safely be made again is made again. A database that dies, and a load
-balancer that leaves it, close the connections that requests are using, and the next connection leads
-to another database: nobody needs to see that. A service that does sees a 503 for a token it is asked
-to trust, and tells its user 401.
+Before that, a request that lost its reader before it wrote anything is made again. A database that
+dies, and a load balancer that leaves it, close the connections that requests are using, and the next
+connection leads to another database: nobody needs to see that. A service that does sees a 503 for a
+token it is asked to trust, and tells its user 401. A write starts with reads too (the token of who
+asks), and would blame this site's database although it is the writer that is away.
 
 The body has the shape of Keystone's own errors, so that every client shows the message. It holds no
 statement, no host and no account. Codes: MariaDB "Error Codes", client errors 2000-2999.
@@ -80,7 +81,7 @@ _RETRY_DEFAULT_SECONDS = 5
 _ATTEMPTS = 3
 # Connections of a hanging database are closed after 3 s. A request that has waited longer than that has used its user's patience.
 _AGAIN_SECONDS = 5.0
-# Keystone's own limit on a body (`[oslo_middleware] max_request_body_size`); a login has a few hundred bytes.
+# Keystone's own limit on a body (`[oslo_middleware] max_request_body_size`).
 _BODY_LIMIT = 114_688
 # A chain of causes longer than this is a loop.
 _CHAIN_LIMIT = 20
@@ -227,7 +228,7 @@ class Middleware:
 
 
 def repeatable(cause: Cause, request: scope.Scope) -> bool:
-    """Whether a request that reads or logs in may be made again: nothing that it did would be done twice."""
+    """Whether a request may be made again: it failed while it was still reading, so that nothing would be done twice."""
     return (
         cause is Cause.UNREACHABLE
         and request.side is scope.Side.READER
@@ -237,17 +238,15 @@ def repeatable(cause: Cause, request: scope.Scope) -> bool:
 
 
 def _attempts(environ: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the application is called with at each attempt; one if the request must not be repeated.
+    """What the application is called with at each attempt; one if its body is of unknown length or too long to keep.
 
     Each has its own environment, because what is inside leaves its own things there.
     """
-    method = environ.get("REQUEST_METHOD")
-    if method in ("GET", "HEAD"):
+    if environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
         return [environ.copy() for _ in range(_ATTEMPTS)]
-    length = environ.get("CONTENT_LENGTH") or ""
-    is_login = method == "POST" and _path(environ).rstrip("/") == "/v3/auth/tokens"
-    if is_login and length.isdecimal() and int(length) <= _BODY_LIMIT:
-        body = environ["wsgi.input"].read(int(length))
+    length = environ.get("CONTENT_LENGTH") or ("?" if "HTTP_TRANSFER_ENCODING" in environ else "0")
+    if length.isdecimal() and int(length) <= _BODY_LIMIT:
+        body = environ["wsgi.input"].read(int(length)) if int(length) else b""
         return [{**environ, "wsgi.input": io.BytesIO(body)} for _ in range(_ATTEMPTS)]
     return [environ]
 

@@ -201,6 +201,7 @@ def _gathered(
 
 def _log_end(ledger: FreezeLedger) -> None:
     if ledger.sound:
-        log.info("round %s is sound: window %.3f s", ledger.round_id, ledger.window_s or 0.0)
+        spent = ", ".join(f"{stage} {seconds:.3f}" for stage, seconds in ledger.stages_s.items())
+        log.info("round %s: window %.3f s (%s)", ledger.round_id, ledger.window_s or 0.0, spent)
     else:
         log.warning("round %s is void: %s", ledger.round_id, ledger.void_reason)

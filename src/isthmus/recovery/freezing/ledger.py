@@ -110,6 +110,7 @@ class FreezeLedger:
     entries: tuple[Entry, ...]
     phase: RoundPhase = RoundPhase.ARMING
     snapshots_taken: bool = False
+    snapshots_taken_at: Instant | None = None
     snapshots_asked: bool = False
     disarm_asked: bool = False
     disarmed: tuple[str, ...] = ()
@@ -163,6 +164,21 @@ class FreezeLedger:
             return None
         began = min(first, key=lambda each: each.monotonic)
         return max(each.seconds_since(began) for each in last)
+
+    @property
+    def stages_s(self) -> dict[str, float]:
+        """What the window was spent on, in seconds; empty where it is not known."""
+        frozen, taken, window = self.frozen_at, self.snapshots_taken_at, self.window_s
+        asked = [entry.freeze_asked_at for entry in self.entries if entry.freeze_asked_at]
+        if frozen is None or taken is None or window is None:
+            return {}
+        freezing = max(frozen.seconds_since(each) for each in asked)
+        snapshots = taken.seconds_since(frozen)
+        return {
+            "freezing": freezing,
+            "snapshots": snapshots,
+            "thawing": window - freezing - snapshots,
+        }
 
     @property
     def windows_s(self) -> dict[str, float]:

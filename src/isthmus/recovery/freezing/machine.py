@@ -182,7 +182,7 @@ def _folded(ledger: FreezeLedger, seen: Observations, now: Instant) -> FreezeLed
         if wrong:
             ledger = voided(ledger, wrong)
     if seen.snapshots is True:
-        ledger = dataclasses.replace(ledger, snapshots_taken=True)
+        ledger = dataclasses.replace(ledger, snapshots_taken=True, snapshots_taken_at=now)
         if _left(ledger, now) <= 0:
             ledger = voided(ledger, "the deadline passed before all snapshots were taken")
     elif seen.snapshots:
