@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus import errors as product
-from isthmus.engine.calling import host_agents
+from isthmus.engine.calling import Callees, host_agents
 from isthmus.errors import IsthmusError
 from isthmus.lab import calling, clients, errors, inside, templates, vnf, waiting
 from isthmus.lab.components import base, host_agent
@@ -181,14 +181,26 @@ class Recovering:
     ) -> tuple[int, str]:
         """Exit code and last words of a command in a server's guest. Raises UnavailableError while the guest does not answer."""
         where = Whereabouts.of(self.cloud(site).seen(server_id))
+        agents = HostAgents(self._agents(site))
+        return inside.within(
+            site.namespace, lambda: agents.execute(where.host, where.domain, words, seconds)
+        )
+
+    def armed(self, site: SiteSpec) -> dict[str, str]:
+        """What guests whose dead-men are armed say now (`frozen`, `thawed`), by server id."""
+        agents = self._agents(site)
+        told = inside.within(
+            site.namespace, lambda: [agents.get(host, "/freezes") for host in agents.names]
+        )
+        return {each["server_id"]: each["guest"] for found in told for each in found["freezes"]}
+
+    def _agents(self, site: SiteSpec) -> Callees:
+        """The agents of a site's hosts, as its engine asks them."""
         urls = {
             each.name: f"http://{host_agent.endpoint(each.address)}" for each in site.host_specs
         }
         secret = self._template.secret(host_agent.SIGNING)
-        agents = HostAgents(host_agents(urls, secret.encode(), site.name))
-        return inside.within(
-            site.namespace, lambda: agents.execute(where.host, where.domain, words, seconds)
-        )
+        return host_agents(urls, secret.encode(), site.name)
 
     def counts(self, site: SiteSpec, servers: Mapping[str, str]) -> Cut:
         """How far the three guests (ids by role) are. They count on while they are read, so whoever has least is read first."""
