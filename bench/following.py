@@ -65,15 +65,20 @@ def follow(state: Callable[[], str | None], *, budget: float, what: str) -> bool
 
 @dataclass(kw_only=True)
 class Watch:
-    """Counts the entries of hosts twice a second, from its making until `stop`; `flows` says how many a host has."""
+    """Counts the entries of hosts twice a second, from its making until `stop`.
+
+    `flows` says how many a host has; `lasting` how many of these it does not forget by itself: what traffic of before has
+    taught it may go while it is counted.
+    """
 
     flows: Callable[[str], int]
+    lasting: Callable[[str], int]
     hosts: Sequence[str]
     seen: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     """By host: (seconds since the epoch, entries beyond those at the beginning)."""
 
     def __post_init__(self) -> None:
-        self._before = {host: self.flows(host) for host in self.hosts}
+        self._before = {host: self.lasting(host) for host in self.hosts}
         self.seen = {host: [] for host in self.hosts}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

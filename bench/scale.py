@@ -151,7 +151,7 @@ class Measuring:
         """Lay ports into Neutron's database until each site has `each`; wait until hosts were told by the engine's repair."""
         count = each * self.size.sites
         say(f"planting, {count} remote ports in all")
-        watch = Watch(flows=scaled.flows, hosts=_HOSTS)
+        watch = Watch(flows=scaled.flows, lasting=scaled.lasting, hosts=_HOSTS)
         try:
             more = scaled.plant(network, each)
             scaled.poke(network)
@@ -189,7 +189,7 @@ class Measuring:
         """Let all ports appear at once and wait until all is done; False if the time was too short."""
         count = each * len(network.peers)
         say(f"{label}: full reconcile, aim {AIM_SECONDS:g} s for {AIM_PORTS}")
-        watch = Watch(flows=scaled.flows, hosts=hosts)
+        watch = Watch(flows=scaled.flows, lasting=scaled.lasting, hosts=hosts)
         before = metering.read(scaled.lab, scaled.site)
         began = scaled.hold(network, each)
         try:
@@ -276,7 +276,7 @@ class Measuring:
         host = _HOSTS[1]
         label = f"{host} joins {count} ports"
         say(label)
-        watch = Watch(flows=scaled.flows, hosts=[host])
+        watch = Watch(flows=scaled.flows, lasting=scaled.lasting, hosts=[host])
         before = metering.read(scaled.lab, scaled.site)
         began = time.time()
         try:

@@ -277,11 +277,17 @@ class Scaled:
 
     def flows(self, host: str) -> int:
         """How many entries for single MACs the host's switch has, of all networks."""
-        unit = f"{SITE}/{host}-{SWITCH}"
-        socket = self.lab.home.unit_directory(unit) / f"{TUNNEL}.mgmt"
-        words = ["ovs-ofctl", "-O", "OpenFlow13", "dump-aggregate", f"unix:{socket}", "table=20"]
-        found = re.search(r"flow_count=(\d+)", run(words).stdout)
+        found = re.search(r"flow_count=(\d+)", self._entries(host, "dump-aggregate"))
         return int(found.group(1)) if found else 0
+
+    def lasting(self, host: str) -> int:
+        """The same without those that the switch has learned and will forget."""
+        found = self._entries(host, "dump-flows").splitlines()
+        return sum("table=20" in line and "hard_timeout" not in line for line in found)
+
+    def _entries(self, host: str, command: str) -> str:
+        socket = self.lab.home.unit_directory(f"{SITE}/{host}-{SWITCH}") / f"{TUNNEL}.mgmt"
+        return run(["ovs-ofctl", "-O", "OpenFlow13", command, f"unix:{socket}", "table=20"]).stdout
 
     def untrue(self, network: Network, host: str) -> int:
         """How many MACs of simulated ports the host does not send to their tunnel address, by the product's own agent."""
