@@ -149,6 +149,9 @@ class Recovery(_Section):
     ceph: Ceph | None = None
     backup_container: str | None = None
     """Where Cinder puts backups of volumes; None: where its own configuration says."""
+    restores_at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    """Volumes of one operation that are restored at the same time; whose server boots first comes
+    first. As many as the cores of cinder-backup's hosts: more are not faster, and all are late."""
     hook_scripts: Path | None = None
     """The directory of hooks that run on the controller; None: there are none."""
     four_eyes: bool = True

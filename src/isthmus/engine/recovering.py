@@ -69,6 +69,7 @@ def build(engine: Engine, settings: config.Recovery) -> Service:
                 engine.sessions.of_project(project), settings.store_region
             ).stored_bytes
         ),
+        restores_at_once=settings.restores_at_once,
         hook_scripts=settings.hook_scripts,
         backup_container=settings.backup_container,
         seal_to=_keys("sealed_to", settings.sealed_to, sealing.public_key),

@@ -27,6 +27,9 @@ LOG = logging.getLogger(__name__)
 
 FACTORY = "isthmus.operations.flows.build"
 
+_MOST_THREADS = 256
+"""Of one part. Most of them wait: for their turn (`turns`), or for a service."""
+
 _SPACE = uuid.UUID("2c4d6b1e-3f0a-4d57-9c58-6a0f5f1f7f11")
 
 
@@ -47,11 +50,9 @@ class Execution:
         performer: Performer,
         part: Part,
         steps: Callable[[], Sequence[PlannedStep]],
-        *,
-        workers: int = 8,
     ) -> None:
         self._database, self._performer, self._part = database, performer, part
-        self._steps, self._workers = steps, workers
+        self._steps = steps
         self._engine: Any = None
         self._lock = threading.Lock()
 
@@ -72,7 +73,7 @@ class Execution:
                 backend=backend,
                 engine="parallel",
                 executor="threaded",
-                max_workers=self._workers,
+                max_workers=min(_MOST_THREADS, len(_names(detail))),
                 never_resolve=True,
             )
             return self._ran(engine, _names(detail))
@@ -143,7 +144,8 @@ class Execution:
             return Ended(done=True)
         if self._performer.stopping.is_set():
             return Ended(done=False)
-        failed = sorted(name for name, state in found.items() if state == states.FAILURE)
+        ended = {name for name, state in found.items() if state == states.FAILURE}
+        failed = sorted(ended - self._performer.unbegun)
         if not failed:
             raise errors.UnavailableError(
                 "the operation was cut off",

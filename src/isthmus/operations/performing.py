@@ -19,6 +19,7 @@ from isthmus.operations.holding import Held
 from isthmus.operations.leases import FencedError
 from isthmus.operations.ledger import Ledger, Part, Progress, State, StepRecord
 from isthmus.operations.recipes import Action, Note, Recipes, Result, Run
+from isthmus.operations.turns import Turns
 from isthmus.operations.values import Operation, PlannedStep
 from isthmus.store import databases
 
@@ -48,9 +49,32 @@ class Performer:
         self.operation, self._recipes, self._held = operation, recipes, held
         self.ledger = Ledger(held.database, operation.id)
         self.stopping = threading.Event()
+        self._turns = Turns(recipes.at_once)
+        steps = (*operation.plan.steps, *operation.plan.commit) if operation.plan else ()
+        self._places = {step.name: place for place, step in enumerate(steps)}
+        self._trouble = threading.Event()
+        self.unbegun: set[str] = set()
+        """Steps that were given up before their turn came, because another one failed."""
 
     def perform(self, part: Part, step: PlannedStep) -> Result:
-        """Do the step, unless it is skipped. Raises StepFailedError, StoppingError, FencedError."""
+        """Do the step when its turn has come, unless it is skipped. Raises StepFailedError,
+        StoppingError, FencedError."""
+        place = self._places.get(step.name, 0)
+        with self._turns.turn(step.action, place, checked=lambda: self._wait_on(step)):
+            return self._performed(part, step)
+
+    def _wait_on(self, step: PlannedStep) -> None:
+        """Raise StoppingError when nothing more is to be begun."""
+        self._go_on()
+        if self._trouble.is_set():
+            self.unbegun.add(step.name)
+            raise StoppingError(step.name)
+
+    def _go_on(self) -> None:
+        if self.stopping.is_set():
+            raise StoppingError(self.operation.id)
+
+    def _performed(self, part: Part, step: PlannedStep) -> Result:
         known = self.ledger.step(part, step.name)
         record = StepRecord(
             part=part,
@@ -69,8 +93,7 @@ class Performer:
 
     def _tried(self, step: PlannedStep, record: StepRecord) -> Result:
         for attempt in range(1, step.attempts + 1):
-            if self.stopping.is_set():
-                raise StoppingError(step.name)
+            self._go_on()
             record = dataclasses.replace(record, attempts=record.attempts + 1)
             self.ledger.put(record)
             run = _Run(self, self._held, step, record)
@@ -120,6 +143,7 @@ class Performer:
             raise StoppingError(self.operation.id)
 
     def _failed(self, record: StepRecord, error: Exception) -> StepFailedError:
+        self._trouble.set()
         known = isinstance(error, errors.IsthmusError)
         # What an unforeseen error says may hold anything; the engine's log has it.
         text = str(error) if known else f"unexpected {type(error).__name__}, see the engine's log"

@@ -143,8 +143,10 @@ class Recipe(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipes:
-    """All that a capability brings. `removers`: by kind of thing."""
+    """All that a capability brings. `removers`: by kind of thing; `at_once`: how many steps of an
+    action of one operation may run at the same time, see `turns`."""
 
     kinds: Mapping[Kind, Recipe]
     actions: Mapping[str, Action]
     removers: Mapping[str, Remover]
+    at_once: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -168,6 +168,7 @@ def recipes(yard: Path, hook: Hook = NOTHING, findings: tuple[Finding, ...] = ()
         kinds=kinds,
         actions={"brick": Brick(yard, hook), "sign": Sign(yard, hook), "break": Broken(yard)},
         removers={"brick": Wrecker(yard, hook)},
+        at_once={"break": 1},
     )
 
 

@@ -85,6 +85,20 @@ def test_a_step_that_fails_for_good_makes_a_protect_roll_back(bench: Bench) -> N
     assert "broken" in (operation.reason or "")
 
 
+def test_what_waits_for_its_turn_is_not_begun_after_a_failure_and_done_with_the_next_try(
+    bench: Bench,
+) -> None:
+    (bench.yard / "broken").touch()
+    operation = bench.go(bench.approved(Kind.FAILOVER, "broken1/broken2/broken3"))
+    assert operation.phase is Phase.PAUSED
+    assert [each.step for each in operation.troubles] == ["broken1"]
+    assert [each.name for each in bench.desk.steps(operation.id)] == ["broken1"]
+    (bench.yard / "broken").unlink()
+    bench.desk.retry(asker(), operation.id)
+    assert bench.go(operation).phase is Phase.AWAITING_COMMIT
+    assert len(bench.desk.steps(operation.id)) == 3
+
+
 def test_what_an_unforeseen_error_says_is_kept_nowhere(bench: Bench) -> None:
     (bench.yard / "broken").touch()
     operation = bench.go(bench.approved(Kind.FAILOVER, "a", "broken"))

@@ -135,6 +135,8 @@ def _recovery(context: Context) -> dict[str, object]:
         "signing_key_file": str(context.write("signing.pem", own.signing_pem)),
         "trusted_keys": {name: each.signing.public.text for name, each in keys.items()},
         "sealing_key_file": str(context.write("sealing.pem", own.sealing_pem)),
+        # Of the two cores.
+        "restores_at_once": 2,
         "sealed_to": {name: each.sealing_public for name, each in keys.items()},
         "ceph": {
             "conf": ceph_config.CONF,

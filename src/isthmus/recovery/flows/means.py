@@ -50,7 +50,8 @@ class Means:
     """`session`: keystoneauth1 session for a project, as the engine's account; `operations`: those
     of a group; `unsealed`: user data of the server with this id in clear, None where this site has no
     key for it; `digest_of`:
-    reads a restored volume's tree hash, None where nobody can; `versions`: for manifests."""
+    reads a restored volume's tree hash, None where nobody can; `versions`: for manifests;
+    `restores_at_once`: volumes of one operation that Cinder fills at the same time."""
 
     site: str
     declared: Declared
@@ -64,6 +65,7 @@ class Means:
     guests: Guests
     snapshots: Snapshots
     sizes: Sizes
+    restores_at_once: int = 4
     hook_scripts: Path | None = None
     backup_container: str | None = None
     seal_to: tuple[x25519.X25519PublicKey, ...] = ()

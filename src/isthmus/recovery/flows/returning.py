@@ -138,7 +138,10 @@ class Returning:
         yield from self._boots(found, targets)
 
     def _restores(self, found: Manifest, targets: Targets) -> Iterator[PlannedStep]:
-        for server in found.definitions.servers:
+        """In the order of boot: whoever boots first has its volumes first."""
+        servers = {each.id: each for each in found.definitions.servers}
+        order = [member.server_id for level in found.group.boot_order for member in level]
+        for server in (servers[each] for each in order):
             wanted: TargetServer | None = targets.get(server.id)
             for volume in server.volumes:
                 arguments = {
@@ -363,4 +366,5 @@ def recipes(means: Means, database: databases.Database) -> Recipes:
             floating.LED: floating.LedAddresses(means),
             CLAIM: GiveBack(means),
         },
+        at_once={"restore": means.restores_at_once},
     )
