@@ -24,7 +24,7 @@ from isthmus.engine.looks import Memory
 from isthmus.engine.observing import Seen
 from isthmus.engine.reports import Lag, Report, left_undone
 from isthmus.engine.rounds import End
-from isthmus.engine.surroundings import Surroundings, Ticket, origin_of, portions
+from isthmus.engine.surroundings import Portions, Surroundings, Ticket, origin_of
 from isthmus.network import reconciling
 from isthmus.network.actions import Action
 from isthmus.network.declarations import StretchedNetwork
@@ -332,10 +332,14 @@ class Keeper(threading.Thread):
         """The outcomes of all actions, in their order. Between portions of ports, pokes have their
         turn; what they settle is left out."""
         settled: frozenset[Origin] = frozenset()
-        for portion in portions(actions):
+        portions = Portions(actions)
+        for portion in portions:
             left = [each for each in portion if origin_of(each) not in settled]
             if left and not self._stopping:
+                began = time.monotonic()
                 yield from self._applied(left)
+                if origin_of(left[0]) is not None:
+                    portions.took(len(left), time.monotonic() - began)
             self._receive(wait=False)
             settled |= self._touched
             self._quick()

@@ -19,9 +19,11 @@ from isthmus.network.actions import Action
 from isthmus.network.declarations import StretchedNetwork
 from isthmus.network.views import Origin
 
-AT_ONCE = 50
-"""Actions on ports between two looks into the inbox. A port costs Neutron about a quarter of a
-second, and somebody waits for the port that was just poked about."""
+AT_ONCE, LEAST = 50, 5
+"""Actions on ports between two looks into the inbox, at most and at least."""
+PORTION_S = 15.0
+"""How long they are to take: somebody waits for the port that was just poked about, and a request is
+given up in the end. A port costs Neutron a quarter of a second, and one that is busy many times that."""
 
 
 class Surroundings(Protocol):
@@ -71,11 +73,29 @@ def origin_of(action: Action) -> Origin | None:
     return origin if isinstance(origin, Origin) else None
 
 
-def portions(actions: tuple[Action, ...]) -> Iterator[list[Action]]:
-    """The actions in their order; those on ports in portions, the others together, since what makes
-    a network must be carried out together with what is made in it."""
-    for on_ports, group in itertools.groupby(actions, key=lambda each: origin_of(each) is not None):
-        listed = list(group)
-        size = AT_ONCE if on_ports else len(listed)
-        for at in range(0, len(listed), size):
-            yield listed[at : at + size]
+class Portions:
+    """Actions in their order; those on ports in portions whose size follows from what the last one took,
+    the others together, since what makes a network must be carried out together with what is made in it."""
+
+    def __init__(self, actions: tuple[Action, ...]) -> None:
+        self._actions, self._size = actions, AT_ONCE
+
+    def __iter__(self) -> Iterator[list[Action]]:
+        about_ports = itertools.groupby(self._actions, key=lambda each: origin_of(each) is not None)
+        for on_ports, group in about_ports:
+            listed = list(group)
+            while listed:
+                count = self._size if on_ports else len(listed)
+                yield listed[:count]
+                listed = listed[count:]
+
+    def took(self, done: int, seconds: float) -> None:
+        """`done` actions on ports took `seconds`."""
+        self._size = next_size(self._size, done, seconds)
+
+
+def next_size(size: int, done: int, seconds: float) -> int:
+    """How many actions the next portion may have; few say nothing about many."""
+    if done < min(size, LEAST):
+        return size
+    return max(LEAST, min(AT_ONCE, round(done * PORTION_S / max(seconds, 0.001))))

@@ -84,6 +84,8 @@ class Instant:
     def flows(self, host: str) -> int:
         return self.made if host in self._guests else 0
 
+    lasting = flows
+
     def untrue(self, network: Network, host: str) -> int:
         return 0
 

@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 
 from isthmus.engine import rounds
 from isthmus.engine.rounds import End, State
+from isthmus.engine.surroundings import AT_ONCE, LEAST, PORTION_S, Portions, next_size
+from isthmus.network.actions import DeletePort
+from isthmus.network.views import Origin
 
 SITES = frozenset({"paris", "lyon"})
 INTERVAL, TIMEOUT = 30.0, 5.0
@@ -136,3 +139,30 @@ def test_whatever_happens_a_round_ends_and_another_one_comes(
             assert state.passes < rounds.PASSES
         else:
             assert state.wakes_at() <= now + INTERVAL
+
+
+@given(st.integers(LEAST, AT_ONCE), st.integers(1, AT_ONCE), st.floats(0.0, 600.0))
+def test_a_portion_that_took_long_is_followed_by_a_smaller_one(
+    size: int, done: int, seconds: float
+) -> None:
+    following = next_size(size, min(done, size), seconds)
+    assert LEAST <= following <= AT_ONCE
+    if done >= size and seconds > PORTION_S:
+        assert following < size or following == LEAST
+    if done >= size and seconds < PORTION_S:
+        assert following >= size
+
+
+def test_ports_are_done_in_portions_that_follow_from_what_the_last_one_took() -> None:
+    origins = [Origin(site="lyon", port_id=f"p{n}") for n in range(80)]
+    portions = Portions(
+        tuple(
+            DeletePort(port_id=f"r{n}", origin=each, why="it is gone")
+            for n, each in enumerate(origins)
+        )
+    )
+    sizes = []
+    for portion in portions:
+        sizes.append(len(portion))
+        portions.took(len(portion), len(portion) * 1.0)
+    assert sizes == [50, 15, 15]
