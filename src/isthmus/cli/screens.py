@@ -74,7 +74,7 @@ def headline(subject: str, report: status.Report, counted: str, *, colour: bool)
     left = f"{subject}: {report.outcome}   {', '.join(counts)}"
     # Padded before it is coloured: the sequences have no width.
     line = f"{left:<58} {moment}"
-    return line.replace(str(report.outcome), _coloured(report.outcome, colour), 1)
+    return line.replace(str(report.outcome), coloured(report.outcome, colour), 1)
 
 
 def described(found: Iterable[findings.Finding], *, colour: bool) -> list[str]:
@@ -97,14 +97,14 @@ def _described(finding: findings.Finding, *, colour: bool) -> str:
     pad = " " * (len(finding.outcome) + 1)
     return "\n".join(
         [
-            f"{_coloured(finding.outcome, colour)} {finding.code}{place}  {finding.summary}",
+            f"{coloured(finding.outcome, colour)} {finding.code}{place}  {finding.summary}",
             f"{pad}cause  {finding.cause}",
             f"{pad}try    {finding.remedy}",
         ]
     )
 
 
-def _coloured(outcome: Outcome, colour: bool) -> str:
+def coloured(outcome: Outcome, colour: bool) -> str:
     return f"{Colour[outcome.name]}{outcome}{PLAIN}" if colour else str(outcome)
 
 
