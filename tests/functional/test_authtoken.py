@@ -83,7 +83,7 @@ def test_a_frozen_keystone_costs_the_requests_of_that_moment_one_timeout_and_lat
         later = [timed(sites.at_madrid, token) for token in tokens[4:]]
         assert {status for status, _ in later} == {200}
         # Probes of the frozen one run meanwhile and time out; none of these requests waits for one.
-        assert min(seconds for _, seconds in later) < TIMEOUT
+        assert sum(seconds for _, seconds in later) < len(later) * TIMEOUT
     finally:
         sites.madrid.signal(signal.SIGCONT)
     returns_to(sites, sites.at_madrid, sites.madrid, sites.paris)
@@ -167,7 +167,7 @@ def test_a_revoked_token_is_refused_within_the_bound_while_keystones_come_and_go
             each.result()
     # The replica applied it within a moment, Keystones here cache nothing, the rest is the filter's:
     # one token_cache_time and the request that was on its way.
-    assert max(accepted.values()) - revoked < TOKEN_CACHE + TIMEOUT, accepted
+    assert max(accepted.values()) - revoked < TOKEN_CACHE + ROOM, accepted
     assert sites.at_madrid(spared) == 200
 
 

@@ -172,10 +172,17 @@ class Check(reports.Documented):
 
     def drawn(self, *, colour: bool) -> str:
         """A headline and each difference."""
+        verdict = screens.coloured(self._outcome, colour)
+        files = screens.number_of(self._files, "file")
+        differences = screens.number_of(len(self._found), "difference")
         compared = "passwords compared" if self._with_secrets else "passwords not compared"
-        headline = f"{screens.coloured(self._outcome, colour)}   {self._files} files, {len(self._found)} differences, {compared}"
         described = [_described(each, colour=colour) for each in self._found]
-        return "\n\n".join([f"identity config: {headline}", *described]) + "\n"
+        return (
+            "\n\n".join(
+                [f"identity config: {verdict}   {files}, {differences}, {compared}", *described]
+            )
+            + "\n"
+        )
 
 
 def _pair(text: str) -> tuple[str, Path]:

@@ -18,7 +18,7 @@ from isthmus.identity import consequences
 from isthmus.identity.findings import Outcome
 from isthmus.identity.rendering import File, Kind
 
-MARIADB_GROUPS = ("mysqld", "server", "mariadb", "mariadbd", "galera")
+_MARIADB_GROUP = re.compile(r"(mysqld|server|mariadb|mariadbd|galera)(-\d+(\.\d+)?)?")
 """mariadbd reads all of these groups as one."""
 
 _UNSAFE_WHEN_SET: Mapping[Kind, Mapping[str, str | None]] = {
@@ -302,8 +302,8 @@ def _lines(text: str, *, mariadb: bool) -> Iterator[tuple[str, str, str]]:
             continue
         if line.startswith("["):
             section = line.strip("[]")
-            if mariadb:
-                section = "mariadbd" if section in MARIADB_GROUPS else section
+            if mariadb and _MARIADB_GROUP.fullmatch(section):
+                section = "mariadbd"
             continue
         left, _, right = line.partition("=")
         key, value = left.strip(), right.strip()

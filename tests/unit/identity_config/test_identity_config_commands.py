@@ -183,7 +183,7 @@ def test_one_file_is_held_where_it_is_deployed(commands: Commands) -> None:
     os.link(commands.out / "lyon/keystone/keystone.conf", place)
     ended = commands.check("--file", f"lyon/keystone/keystone.conf={place}")
     assert ended.code == 1
-    assert "1 files, 1 differences" in ended.out
+    assert "1 file, 1 difference," in ended.out
     assert commands.check("--file", f"lyon/nothing={place}").code == 64
     assert commands.check("--site", "nantes").code == 64
 

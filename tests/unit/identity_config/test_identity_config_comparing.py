@@ -184,6 +184,7 @@ def test_keys_that_are_kept_for_too_short_are_unsafe_and_too_long_are_not() -> N
         (KEYSTONE, "[token]\n", "[token]\ncache_time = 5\n"),
         (KEYSTONE, "[token]\nprovider = fernet", "[token]\nprovider = jws\nprovider = fernet"),
         (NODE, "[mariadbd]", "[mysqld]"),
+        (NODE, "wsrep_on = ON", "[mariadb-10.11]\nwsrep_on = ON"),
         (NODE, "wsrep_on = ON", "wsrep-on=1   # joined"),
         (NODE, "innodb_buffer_pool_size = 256M", "innodb_buffer_pool_size = 268435456"),
         (NODE, "[mariadbd]", "[client]\nport = 1\n[mariadbd]\ninnodb_flush_log_at_trx_commit = 1"),

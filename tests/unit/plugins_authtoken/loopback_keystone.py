@@ -33,6 +33,7 @@ class Endpoint:
         self.delay = 0.0
         self.lag: float | None = 0.1
         self.pending = 0
+        self.agent_delay = 0.0
         self.logins = 0
         self.validated: list[str] = []
         self._keystone, self.url = _serve(self)
@@ -95,6 +96,7 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/status":
+                time.sleep(endpoint.agent_delay)
                 self._send(200, endpoint.document())
             elif self.path.startswith("/v3/auth/tokens"):
                 endpoint.validated.append(self.headers["X-Subject-Token"])

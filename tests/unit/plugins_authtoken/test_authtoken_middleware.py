@@ -149,6 +149,20 @@ def test_nobody_else_counts_while_writes_wait_in_the_own_queue(
     assert sites[1].validated == sites[2].validated == []
 
 
+def test_a_frozen_agent_holds_up_a_crowd_once_and_not_one_after_the_other(
+    sites: list[Endpoint],
+) -> None:
+    service = Service(sites[0], [sites[1]], ours={"timeout": 1.5})
+    assert service() == (200, "madrid")
+    sites[0].status, sites[1].agent_delay = 503, 30.0
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: service(f"t{number}")[0], range(8)))
+    assert set(answers) == {503}
+    # One after the other would be 12 s at least.
+    assert time.monotonic() - began < 8
+
+
 def test_an_answer_that_outlives_its_proof_does_not_count(sites: list[Endpoint]) -> None:
     service = Service(sites[0], [sites[1]], ours={"timeout": 1.9, "proof_seconds": 2.0})
     sites[0].status = 503
@@ -163,6 +177,13 @@ def test_failing_over_costs_no_login(sites: list[Endpoint], service: Service) ->
     assert service() == (200, "madrid")
     sites[0].status = 503
     assert service("another") == (200, "paris")
+    assert sites[1].logins == 0
+
+
+def test_a_probe_elsewhere_costs_no_login_either(sites: list[Endpoint], service: Service) -> None:
+    assert service() == (200, "madrid")
+    service.filter._identity_server._servers[1].probe()
+    assert len(sites[1].validated) == 1
     assert sites[1].logins == 0
 
 

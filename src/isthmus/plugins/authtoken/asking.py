@@ -110,8 +110,14 @@ class Far(Own):
         asked, in seconds."""
         super().__init__(*stock, **more)
         self._prove, self._lend, self._lasts, self._reused = prove, lend, lasts, reused
-        self._proven = float("-inf")
+        self._proven = self._failed = float("-inf")
+        self._why = ""
         self._proving = threading.Lock()
+
+    def probe(self) -> None:
+        """As the own endpoint's, without a login of its own."""
+        self._lend()
+        super().probe()
 
     def verify_token(
         self, user_token: str, retry: bool = True, allow_expired: bool = False
@@ -125,8 +131,16 @@ class Far(Own):
         return answer
 
     def _proof(self) -> float:
-        """A proof that leaves time for the answer; one thread asks, the others wait for it."""
+        """A proof that leaves time for the answer. One thread asks; the others wait for it, and share
+        a failure too: an agent that is frozen would otherwise hold them up one after the other."""
+        came = time.monotonic()
         with self._proving:
+            if self._failed > came:
+                raise Unusable(self._why)
             if time.monotonic() - self._proven > self._reused:
-                self._proven = self._prove()
+                try:
+                    self._proven = self._prove()
+                except Unusable as error:
+                    self._failed, self._why = time.monotonic(), str(error)
+                    raise
             return self._proven
