@@ -39,7 +39,7 @@ def overview(report: status.Report, *, colour: bool = False) -> str:
     header = ["SITE", "REGION", "API", "IDENTITY", "KEYS", "QUEUE", "AGE"]
     rows = [_overview_row(row, report) for row in report.sites]
     parts = [
-        headline("isthmus", report, _count(len(report.sites), "site"), colour=colour),
+        headline("isthmus", report, number_of(len(report.sites), "site"), colour=colour),
         table(header, rows),
         *described(report.findings, colour=colour),
     ]
@@ -50,7 +50,7 @@ def replication(report: status.Report, *, colour: bool = False) -> str:
     """`isthmus identity status`: headline, databases, keys and queues, findings."""
     databases = ["SITE", "DATABASE", "VERDICT", "LAG", "FOLLOWS", "POSITION", "QUORUM", "AGE"]
     keys = ["SITE", "TOKEN KEYS", "CREDENTIAL KEYS", "QUEUE", "OLDEST", "AGE"]
-    subject = _count(len(report.databases), "database")
+    subject = number_of(len(report.databases), "database")
     parts = [
         headline("identity", report, subject, colour=colour),
         table(databases, [row for site in report.sites for row in _database_rows(site, report)]),
@@ -67,14 +67,14 @@ def headline(subject: str, report: status.Report, counted: str, *, colour: bool)
     }
     counts = [counted]
     if number[Outcome.ERROR]:
-        counts.append(_count(number[Outcome.ERROR], "error"))
+        counts.append(number_of(number[Outcome.ERROR], "error"))
     if number[Outcome.WARN]:
-        counts.append(_count(number[Outcome.WARN], "warning"))
+        counts.append(number_of(number[Outcome.WARN], "warning"))
     moment = report.document()["time"].replace("T", " ")
     left = f"{subject}: {report.outcome}   {', '.join(counts)}"
     # Padded before it is coloured: the sequences have no width.
     line = f"{left:<58} {moment}"
-    return line.replace(str(report.outcome), _coloured(report.outcome, colour), 1)
+    return line.replace(str(report.outcome), coloured(report.outcome, colour), 1)
 
 
 def described(found: Iterable[findings.Finding], *, colour: bool) -> list[str]:
@@ -97,18 +97,18 @@ def _described(finding: findings.Finding, *, colour: bool) -> str:
     pad = " " * (len(finding.outcome) + 1)
     return "\n".join(
         [
-            f"{_coloured(finding.outcome, colour)} {finding.code}{place}  {finding.summary}",
+            f"{coloured(finding.outcome, colour)} {finding.code}{place}  {finding.summary}",
             f"{pad}cause  {finding.cause}",
             f"{pad}try    {finding.remedy}",
         ]
     )
 
 
-def _coloured(outcome: Outcome, colour: bool) -> str:
+def coloured(outcome: Outcome, colour: bool) -> str:
     return f"{Colour[outcome.name]}{outcome}{PLAIN}" if colour else str(outcome)
 
 
-def _count(number: int, noun: str) -> str:
+def number_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -1,9 +1,12 @@
-"""Renders what the star mode needs on disk: Keystone and MariaDB (writer and replica). Pure: values in, text out.
+"""Renders what the star mode needs on disk: Keystone, services' token checks, MariaDB (writer and replica), the arbitrator.
+
+Pure: values in, text out.
 
 These are the settings that make a site answer by itself; a comment here says what breaks without a line.
 Sizing (buffer pools, log sizes) belongs to whoever deploys and is passed in; nothing here is about the lab. HAProxy is `balancing`.
 """
 
+import urllib.parse
 from collections.abc import Mapping, Sequence
 
 IDENTITY_PORT = 5000
@@ -27,6 +30,13 @@ CLUSTER_SERVER_ID = 100
 # a revocation made elsewhere waits for, on top of the replication lag.
 CACHE_SECONDS = 5
 
+# The middleware's own cache comes on top of Keystone's, and keeps what was revoked alive; ten seconds keep a revocation's bound
+# short and save nine checks in ten for a client that asks once a second.
+TOKEN_CACHE_SECONDS = 10
+
+CLUSTER_NAME = "isthmus-identity"
+ARBITRATOR = "arbitrator"
+
 # A pooled connection stays where the load balancer put it: at a stale replica or another site's database, if nothing better
 # answered then. Only a new connection asks again, so this bounds how long such a stand-in is read after something better is back.
 RECYCLE_SECONDS = 10
@@ -35,6 +45,7 @@ RECYCLE_SECONDS = 10
 REPLICATED_SCHEMAS = ("keystone", "isthmus_identity", "isthmus_network")
 
 Ini = Mapping[str, Mapping[str, str | int]]
+Section = dict[str, str | int]
 
 
 def ini(sections: Ini) -> str:
@@ -59,14 +70,15 @@ def keystone(
     log_file: str,
 ) -> str:
     """keystone.conf of one site: readers at the site's own replica, writers at the writer site, the site kit's drivers."""
-    account = f"mysql+pymysql://keystone:{database_password}@{front}"
+    login = f"keystone:{urllib.parse.quote(database_password, safe='')}"
+    database = f"mysql+pymysql://{login}@{front}"
     timeouts = "charset=utf8mb4&connect_timeout=3&read_timeout=10&write_timeout=10"
     return ini(
         {
             "DEFAULT": {"log_file": log_file, "use_stderr": "false", "debug": "false"},
             "database": {
-                "connection": f"{account}:{WRITER_PORT}/keystone?{timeouts}",
-                "slave_connection": f"{account}:{READER_PORT}/keystone?{timeouts}",
+                "connection": f"{database}:{WRITER_PORT}/keystone?{timeouts}",
+                "slave_connection": f"{database}:{READER_PORT}/keystone?{timeouts}",
                 # When a fresh replica comes back, pooled connections to a stale one live this long at most.
                 "connection_recycle_time": RECYCLE_SECONDS,
                 "max_pool_size": 4,
@@ -102,6 +114,37 @@ def keystone(
     )
 
 
+def account(*, front: str, region: str, user: str, password: str) -> Section:
+    """A service's own account, to be used at the Keystone of its site and with the endpoints of its region."""
+    return {
+        "auth_url": f"http://{front}:{IDENTITY_PORT}/v3",
+        "auth_type": "password",
+        "username": user,
+        "password": password,
+        "project_name": "service",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+        # Without the region a client may take another site's endpoint from the catalog.
+        "region_name": region,
+    }
+
+
+def authtoken(
+    *, front: str, region: str, public: str, user: str, password: str, memcached: str
+) -> Section:
+    """`[keystone_authtoken]` of a service. `public`: the address of the site's front that clients are sent to."""
+    return {
+        **account(front=front, region=region, user=user, password=password),
+        "www_authenticate_uri": f"http://{public}:{IDENTITY_PORT}/v3",
+        "interface": "internal",
+        "memcached_servers": memcached,
+        "token_cache_time": TOKEN_CACHE_SECONDS,
+        "http_connect_timeout": 5,
+        "service_token_roles": "service",
+        "service_token_roles_required": "true",
+    }
+
+
 def mariadb_writer(
     *,
     site: str,
@@ -129,7 +172,7 @@ def mariadb_writer(
                 **sizing,
                 "wsrep_on": "ON",
                 "wsrep_provider": "/usr/lib/galera/libgalera_smm.so",
-                "wsrep_cluster_name": "isthmus-identity",
+                "wsrep_cluster_name": CLUSTER_NAME,
                 "wsrep_cluster_address": f"gcomm://{','.join(cluster)}",
                 "wsrep_node_name": site,
                 "wsrep_node_address": address,
@@ -162,6 +205,27 @@ def evs_timers() -> dict[str, str]:
     }
 
 
+def arbitrator(*, address: str, segment: int, nodes: Sequence[str]) -> dict[str, str]:
+    """garbd's options by name: the third vote of the cluster. `nodes`: addresses of the writer sites' nodes."""
+    options = {
+        "gmcast.listen_addr": f"tcp://{address}:4567",
+        "base_host": address,
+        "gmcast.segment": segment,
+        **evs_timers(),
+    }
+    return {
+        "group": CLUSTER_NAME,
+        "address": f"gcomm://{','.join(f'{node}:4567' for node in nodes)}",
+        "name": ARBITRATOR,
+        "options": ";".join(f"{key}={value}" for key, value in options.items()),
+    }
+
+
+def replica_server_id(number: int, index: int) -> int:
+    """Unique among all servers; `number`: the site's place in the inventory (from 1), `index`: the replica's in it (from 0)."""
+    return 1000 + 10 * number + index
+
+
 def mariadb_replica(
     *, address: str, server_id: int, directory: str, sizing: Mapping[str, str | int]
 ) -> str:
@@ -182,6 +246,16 @@ def mariadb_replica(
             }
         }
     )
+
+
+def mariadb_keys() -> tuple[str, ...]:
+    """The variables that the renderers set, which are no matter of size."""
+    writer = mariadb_writer(
+        site="", segment=0, address="", cluster=[], sst_password="", directory="", sizing={}
+    )
+    replica = mariadb_replica(address="", server_id=0, directory="", sizing={})
+    lines = (line.partition(" = ") for line in f"{writer}\n{replica}".splitlines())
+    return tuple(sorted({key for key, equals, _ in lines if equals}))
 
 
 def mariadb_local(*, address: str, directory: str, sizing: Mapping[str, str | int]) -> str:

@@ -5,7 +5,7 @@ from isthmus.lab import errors
 from isthmus.lab.components import identity_db, mariadb
 from isthmus.lab.components.base import Component, Context
 
-NAME = "arbitrator"
+NAME = config.ARBITRATOR
 
 
 class Arbitrator(Component):
@@ -17,21 +17,8 @@ class Arbitrator(Component):
     def start(self, context: Context) -> None:
         own = context.site.address(identity_db.ARBITRATOR_HOST)
         nodes = [identity_db.address(site) for site in context.environment.writers]
-        options = {
-            "gmcast.listen_addr": f"tcp://{own}:4567",
-            "base_host": own,
-            "gmcast.segment": context.site.number,
-            **config.evs_timers(),
-        }
-        daemon = context.spawn(
-            [
-                "garbd",
-                "--group=isthmus-identity",
-                f"--address=gcomm://{','.join(f'{node}:4567' for node in nodes)}",
-                f"--name={NAME}",
-                f"--options={';'.join(f'{key}={value}' for key, value in options.items())}",
-            ]
-        )
+        options = config.arbitrator(address=own, segment=context.site.number, nodes=nodes)
+        daemon = context.spawn(["garbd", *(f"--{key}={value}" for key, value in options.items())])
         context.wait(daemon, lambda: _absent(context))
 
     def test(self, context: Context) -> str:

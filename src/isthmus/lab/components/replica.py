@@ -35,10 +35,10 @@ class Replica(Component):
 
     def start(self, context: Context) -> None:
         own = address(context)
-        server_id = 1000 + 10 * context.site.number + int(own.rpartition(".")[2]) - _FIRST_HOST
+        index = int(own.rpartition(".")[2]) - _FIRST_HOST
         cnf = config.mariadb_replica(
             address=own,
-            server_id=server_id,
+            server_id=config.replica_server_id(context.site.number, index),
             directory=str(context.directory),
             sizing=mariadb.SIZING,
         )

@@ -12,11 +12,7 @@ VOLUME_PORT = 8776
 # Of the site's namespace: its front and its management address.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - no address of the machine is among them
 
-# The middleware's own cache comes on top of Keystone's, and keeps what was revoked alive; ten seconds keep a revocation's bound
-# short and save nine checks in ten for a client that asks once a second.
-_TOKEN_CACHE_SECONDS = 10
-
-Section = dict[str, str | int]
+Section = config.Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,31 +44,19 @@ class Service:
 
 def account(site: SiteSpec, user: str, password: str) -> Section:
     """A service's own account, to be used at the Keystone of its site and with the endpoints of its region."""
-    return {
-        "auth_url": f"http://{site.front}:{config.IDENTITY_PORT}/v3",
-        "auth_type": "password",
-        "username": user,
-        "password": password,
-        "project_name": "service",
-        "user_domain_id": "default",
-        "project_domain_id": "default",
-        # Without the region a client may take another site's endpoint from the catalog.
-        "region_name": site.name,
-    }
+    return config.account(front=site.front, region=site.name, user=user, password=password)
 
 
 def checks_tokens(site: SiteSpec, user: str, password: str, memcached: str) -> Section:
     """`[keystone_authtoken]` of a service."""
-    return {
-        **account(site, user, password),
-        "www_authenticate_uri": f"http://{site.management}:{config.IDENTITY_PORT}/v3",
-        "interface": "internal",
-        "memcached_servers": memcached,
-        "token_cache_time": _TOKEN_CACHE_SECONDS,
-        "http_connect_timeout": 5,
-        "service_token_roles": "service",
-        "service_token_roles_required": "true",
-    }
+    return config.authtoken(
+        front=site.front,
+        region=site.name,
+        public=site.management,
+        user=user,
+        password=password,
+        memcached=memcached,
+    )
 
 
 def vouches(site: SiteSpec, user: str, password: str) -> Section:
