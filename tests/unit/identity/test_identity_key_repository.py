@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.identity import keys
+from isthmus.identity.keys import repository
 
 
 def key() -> bytes:
@@ -15,17 +15,19 @@ def key() -> bytes:
 
 def test_equal_keys_have_one_digest_and_other_keys_another(tmp_path: Path) -> None:
     some = {0: key(), 1: key()}
-    assert keys.describe(some).digest == keys.describe(dict(reversed(some.items()))).digest
-    assert keys.describe(some).digest != keys.describe({0: some[1], 1: some[0]}).digest
-    assert keys.describe({**some, 7: key()}).primary == 7
+    assert (
+        repository.describe(some).digest == repository.describe(dict(reversed(some.items()))).digest
+    )
+    assert repository.describe(some).digest != repository.describe({0: some[1], 1: some[0]}).digest
+    assert repository.describe({**some, 7: key()}).primary == 7
 
 
 def test_an_installed_repository_is_private_and_holds_exactly_the_keys(tmp_path: Path) -> None:
     path, old, new = tmp_path / "keys", {0: key(), 1: key()}, {0: key(), 2: key()}
-    keys.install(path, old)
-    told = keys.install(path, new)
-    assert keys.load(path) == new
-    assert keys.inspect(path) == told
+    repository.install(path, old)
+    told = repository.install(path, new)
+    assert repository.load(path) == new
+    assert repository.inspect(path) == told
     assert path.stat().st_mode & 0o777 == 0o700
     assert {p.stat().st_mode & 0o777 for p in path.iterdir()} == {0o600}
     assert list(tmp_path.iterdir()) == [path]
@@ -34,21 +36,21 @@ def test_an_installed_repository_is_private_and_holds_exactly_the_keys(tmp_path:
 @pytest.mark.parametrize("bad", [b"", b"short", b"!" * 44, base64.b64encode(b"x" * 31)])
 def test_what_is_no_key_is_refused_and_the_old_keys_stay(tmp_path: Path, bad: bytes) -> None:
     path, old = tmp_path / "keys", {0: key(), 1: key()}
-    keys.install(path, old)
-    with pytest.raises(keys.KeyRepositoryError, match="key 1 is not a Fernet key") as error:
-        keys.install(path, {0: key(), 1: bad})
+    repository.install(path, old)
+    with pytest.raises(repository.KeyRepositoryError, match="key 1 is not a Fernet key") as error:
+        repository.install(path, {0: key(), 1: bad})
     assert bad == b"" or bad.decode() not in str(error.value)
-    assert keys.load(path) == old
+    assert repository.load(path) == old
 
 
 def test_an_empty_repository_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(keys.KeyRepositoryError, match="holds no key"):
-        keys.inspect(tmp_path)
-    with pytest.raises(keys.KeyRepositoryError, match="cannot be read"):
-        keys.inspect(tmp_path / "none")
+    with pytest.raises(repository.KeyRepositoryError, match="holds no key"):
+        repository.inspect(tmp_path)
+    with pytest.raises(repository.KeyRepositoryError, match="cannot be read"):
+        repository.inspect(tmp_path / "none")
 
 
 def test_a_stranger_in_the_folder_is_not_a_key(tmp_path: Path) -> None:
-    keys.install(tmp_path / "keys", {0: key(), 1: key()})
+    repository.install(tmp_path / "keys", {0: key(), 1: key()})
     (tmp_path / "keys" / "README").write_text("not a key")
-    assert keys.inspect(tmp_path / "keys").keys == 2
+    assert repository.inspect(tmp_path / "keys").keys == 2
