@@ -102,6 +102,19 @@ def test_keystone_that_has_listed_the_old_directory_reads_every_key_that_is_used
         assert keystone_reads(path) == set_of(new)
 
 
+def test_a_directory_that_was_opened_before_the_change_can_still_be_listed_whole(
+    tmp_path: Path,
+) -> None:
+    path, old = tmp_path / "keys", {0: new_key(), 1: new_key()}
+    repository.install(path, old)
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        repository.install(path, {0: new_key(), 2: new_key()})
+        assert sorted(entry.name for entry in os.scandir(opened)) == ["0", "1"]
+    finally:
+        os.close(opened)
+
+
 def test_a_mark_is_no_key_for_keystone(tmp_path: Path) -> None:
     key_sites.configure()
     keys = {0: new_key(), 1: new_key()}
@@ -140,6 +153,7 @@ def test_a_kill_at_any_step_leaves_a_repository_that_keystone_reads_whole(tmp_pa
     seen = set()
     for step in range(1, 500):
         repository.install(path, old)
+        repository.sweep(path, age=0.0)
         killed = killed_at(step, path, new)
         found = keystone_reads(path)
         assert found in (set_of(old), set_of(new)), step
@@ -150,5 +164,5 @@ def test_a_kill_at_any_step_leaves_a_repository_that_keystone_reads_whole(tmp_pa
             break
     assert step > 20, "it was killed at many steps"
     assert seen == {False, True}
-    repository.sweep(path)
+    repository.sweep(path, age=0.0)
     assert list(tmp_path.iterdir()) == [path], "no key is left beside the repository"

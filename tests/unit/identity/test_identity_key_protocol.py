@@ -176,9 +176,7 @@ class World(RuleBasedStateMachine):
                 case "rotate":
                     change = rotating.ask_rotation(state, "admin", at)
                 case "fence" | "keep":
-                    change = rotating.fence(
-                        state, self.acks, node, "admin", at, "silent", keep=what == "keep"
-                    )
+                    change = rotating.fence(state, node, "admin", at, "silent", keep=what == "keep")
                 case "unfence":
                     change = rotating.unfence(state, node, "admin")
                 case _:

@@ -30,6 +30,10 @@ def test_an_installed_repository_is_private_and_holds_exactly_the_keys(tmp_path:
     assert repository.inspect(path) == told
     assert path.stat().st_mode & 0o777 == 0o700
     assert {p.stat().st_mode & 0o777 for p in path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) == 2, "a reader may have opened the old directory"
+    repository.sweep(path)
+    assert len(list(tmp_path.iterdir())) == 2, "it is kept for a while"
+    repository.sweep(path, age=0.0)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -106,7 +106,7 @@ def test_a_silent_node_holds_a_rotation_until_it_is_fenced_and_comes_back_by_its
     assert held.state.wanted is not None
     two = acks("one", "paris", "lyon")
     assert rotating.step(held.state, two, NODES, 9999.0, Settings(), 0.0) is None
-    fenced = rotating.fence(held.state, two, "madrid", "ada", 2.0, "link cut").state
+    fenced = rotating.fence(held.state, "madrid", "ada", 2.0, "link cut").state
     promoted = rotating.step(fenced, two, NODES, 3.0, Settings(), 0.0)
     assert promoted is not None
     assert promoted.event == "generation 3 is primary"
@@ -123,18 +123,15 @@ def test_a_silent_node_holds_a_rotation_until_it_is_fenced_and_comes_back_by_its
 
 
 def test_fences_that_make_no_sense_are_refused(state: State) -> None:
-    everybody = acks("one")
     with pytest.raises(errors.UsageError, match="there is no node 'nice'"):
-        rotating.fence(state, {}, "nice", "ada", 0.0, "silent")
-    with pytest.raises(errors.UsageError, match="would come back at once"):
-        rotating.fence(state, everybody, "madrid", "ada", 0.0, "silent")
-    kept = rotating.fence(state, everybody, "madrid", "ada", 0.0, "stolen", keep=True).state
+        rotating.fence(state, "nice", "ada", 0.0, "silent")
+    kept = rotating.fence(state, "madrid", "ada", 0.0, "stolen", keep=True).state
     assert kept.sealed_to == ("lyon", "paris")
     with pytest.raises(errors.UsageError, match="fenced already"):
-        rotating.fence(kept, everybody, "madrid", "ada", 0.0, "stolen", keep=True)
-    two = rotating.fence(kept, {}, "lyon", "ada", 0.0, "silent").state
+        rotating.fence(kept, "madrid", "ada", 0.0, "stolen", keep=True)
+    two = rotating.fence(kept, "lyon", "ada", 0.0, "silent").state
     with pytest.raises(errors.UsageError, match="the last node"):
-        rotating.fence(two, {}, "paris", "ada", 0.0, "silent")
+        rotating.fence(two, "paris", "ada", 0.0, "silent")
     with pytest.raises(errors.UsageError, match="comes back by itself"):
         rotating.unfence(two, "lyon", "ada")
     with pytest.raises(errors.UsageError, match="is not fenced"):
@@ -143,7 +140,7 @@ def test_fences_that_make_no_sense_are_refused(state: State) -> None:
 
 
 def test_a_kept_fence_holds_however_well_the_node_answers(state: State) -> None:
-    kept = rotating.fence(state, acks("one"), "madrid", "ada", 0.0, "stolen", keep=True).state
+    kept = rotating.fence(state, "madrid", "ada", 0.0, "stolen", keep=True).state
     said = acks("one", revision=kept.revision)
     assert rotating.step(kept, said, NODES, 1.0, Settings(), 0.0) is None
 
@@ -219,7 +216,7 @@ def test_a_node_installs_what_is_newer_and_never_goes_back(
 
 
 def test_a_node_that_is_kept_out_gets_a_mark_and_no_keys(state: State) -> None:
-    kept = rotating.fence(state, acks("one"), "madrid", "ada", 0.0, "stolen", keep=True).state
+    kept = rotating.fence(state, "madrid", "ada", 0.0, "stolen", keep=True).state
     kept = replace(kept, digest="two")
     assert following.decide(kept, "madrid", Installed(digest="one", revision=1)) is Act.MARK
     marked = Installed(digest="one", revision=kept.revision, fenced=True)

@@ -6,6 +6,7 @@ The parts and who knows whom::
     ├─ settings   lifetimes and schedule, and the refusal of those that cannot be safe
     ├─ rotating   what whoever conducts does next, and what an operator's word changes
     └─ following  what one node does about the document that it sees
+    showing       what is told about it, without the keys
     sealing       a key for one node, by another one; nobody else can read or make it
     records       the statements on the tables of `isthmus_identity.schema`
     repository    the directory that Keystone reads

@@ -15,12 +15,16 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+GRACE_SECONDS = 30.0
+"""How long a directory that was replaced is kept. A reader that has opened it and not listed it yet must
+not find it half empty: Keystone would sign with the highest index of those that are left."""
 MARK = "isthmus.json"
 """The name of the mark; `isthmus.plugins.keystone.fencing` reads it too."""
 
@@ -112,11 +116,14 @@ def mark(path: Path) -> Mark:
         return Mark()
 
 
-def sweep(path: Path) -> None:
-    """Remove what an installation that was killed has left beside the repository: it holds keys."""
+def sweep(path: Path, age: float = GRACE_SECONDS) -> None:
+    """Remove what installations have left beside the repository, if it is older than `age` seconds: the
+    directory that was replaced, and the one that a killed installation was filling."""
     try:
         for left in path.parent.glob(f".{path.name}.*"):
-            shutil.rmtree(left, ignore_errors=True)
+            # Its inode changed last when it was moved.
+            if time.time() - left.stat().st_ctime >= age:
+                shutil.rmtree(left, ignore_errors=True)
     except OSError:
         return
 
@@ -126,7 +133,8 @@ def install(path: Path, keys: Mapping[int, bytes], said: Mark | None = None) -> 
     new one. One process at a time does this to a repository.
 
     The directory gets mode 0700, its files 0600; the owner stays that of the old directory, else
-    the parent's. Raises `KeyRepositoryError`; then the old repository is as it was.
+    the parent's. The old directory stays beside it, under a name with a dot, until a `sweep`. Raises
+    `KeyRepositoryError`; then the old repository is as it was.
     """
     repository = describe(keys)
     sweep(path)
@@ -136,8 +144,9 @@ def install(path: Path, keys: Mapping[int, bytes], said: Mark | None = None) -> 
         try:
             _fill(fresh, keys, said, owner)
             _swap(fresh, path)
-        finally:
+        except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
+            raise
         _sync(path.parent)
     except OSError as error:
         raise KeyRepositoryError(

@@ -324,33 +324,17 @@ def ask_replacement(state: State, by: str, now: float, why: str) -> Change:
     return _change(replace(state, wanted=wanted), f"asked to replace all keys: {why}", by)
 
 
-def fence(
-    state: State,
-    acks: Mapping[str, Ack],
-    node: str,
-    by: str,
-    now: float,
-    why: str,
-    *,
-    keep: bool = False,
-) -> Change:
-    """Do not wait for a node any more. Without `keep` it comes back by itself when it has the keys.
+def fence(state: State, node: str, by: str, now: float, why: str, *, keep: bool = False) -> Change:
+    """Do not wait for a node any more. Without `keep` it comes back by itself when it says, after it has
+    heard of the fence, that it has the keys: one that is alive does at once.
 
-    Raises UsageError for a node that does not exist, is fenced already, is the last one, or would come
-    back at once.
+    Raises UsageError for a node that does not exist, is fenced already, or is the last one.
     """
     _known(state, node)
     if node in state.fences and (state.fences[node].keep or not keep):
         raise _refused(f"{node} is fenced already", state)
     if state.active == (node,):
         raise _refused(f"{node} is the last node that is not fenced", state)
-    if state.has(acks, node) and not keep:
-        raise errors.UsageError(
-            f"{node} has the keys of everybody else and would come back at once",
-            unchanged="nothing was changed",
-            next_command=f"isthmus identity key fence {node} --kind {state.kind} --keep"
-            "      (it stays out until you lift it)",
-        )
     made = Fence(since=now, by=by, why=why, revision=state.revision + 1, keep=keep)
     until = "until it is lifted" if keep else "until it has the keys"
     changed = replace(state, fences={**state.fences, node: made})
