@@ -16,6 +16,7 @@ import agent_star
 import keystone.conf
 from cryptography.hazmat.primitives import serialization
 from keystone import exception
+from keystone.credential.providers import fernet as credential_fernet
 from keystone.token import token_formatters
 
 from isthmus.agent import databases
@@ -58,6 +59,18 @@ def validates(path: Path, token: str) -> bool:
         return True
 
 
+def encrypted(path: Path, text: str) -> tuple[str, str]:
+    """What Keystone stores of a credential: the sealed text, and the hash of the key."""
+    keystone.conf.CONF.set_override("key_repository", str(path), "credential")
+    blob, key = credential_fernet.Provider().encrypt(text)
+    return blob.decode(), str(key)
+
+
+def decrypted(path: Path, blob: str) -> str:
+    keystone.conf.CONF.set_override("key_repository", str(path), "credential")
+    return str(credential_fernet.Provider().decrypt(blob))
+
+
 _configuration = threading.Lock()
 
 
@@ -75,10 +88,15 @@ class KeyStar(agent_star.Star):
         configure()
         self.privates = {site: sealing.Private.generate() for site in SITES}
         self.paths = {site: folder / f"keys-{site}" / "fernet-keys" for site in SITES}
+        self.credential_paths = {
+            site: path.with_name("credential-keys") for site, path in self.paths.items()
+        }
         self.first = {index: self.new_key() for index in (0, 1)}
+        self.first_credential = {index: self.new_key() for index in (0, 1)}
         for path in self.paths.values():
             path.parent.mkdir()
             repository.install(path, self.first)
+            repository.install(path.with_name("credential-keys"), self.first_credential)
         for site, private in self.privates.items():
             pem = private.private_bytes(
                 serialization.Encoding.PEM,
@@ -105,24 +123,27 @@ class KeyStar(agent_star.Star):
             "nodes": {s: sealing.text_of(k.public_key()) for s, k in self.privates.items()},
             # Acknowledgements go to the node that does not conduct: Galera carries them.
             "writer": listener,
-            "kinds": {"token": LIFETIMES},
+            "kinds": {"token": LIFETIMES, "credential": LIFETIMES},
         }
-        repositories = {"token": str(self.paths[site])}
+        repositories = {
+            "token": str(self.paths[site]),
+            "credential": str(self.credential_paths[site]),
+        }
         return {**super().document(site, server), "keys": keys, "key_repositories": repositories}
 
     def session(self, server: db.Server, user: str = "agent") -> databases.Session:
         address = Address(host=server.host, port=server.port)
         return databases.Session(address, Account(user=user, password=db.PASSWORD), 5.0)
 
-    def state(self, server: db.Server | None = None) -> State:
+    def state(self, server: db.Server | None = None, kind: Kind = Kind.TOKEN) -> State:
         with contextlib.closing(self.session(server or self.lyon)) as session:
-            return records.state(session, Kind.TOKEN)
+            return records.state(session, kind)
 
-    def say(self, word: Any) -> State:
+    def say(self, word: Any, kind: Kind = Kind.TOKEN) -> State:
         """An operator's word: a function of document and acknowledgements; returns what was stored."""
         with contextlib.closing(self.session(self.lyon)) as session:
             for _ in range(50):
-                seen = records.look(session, Kind.TOKEN)
+                seen = records.look(session, kind)
                 change: rotating.Change = word(seen)
                 if records.store(session, change):
                     return change.state
@@ -143,8 +164,8 @@ class KeyStar(agent_star.Star):
 
     def clear_keys(self) -> set[bytes]:
         """Every key that is in use now or was at the beginning."""
-        found = set(self.first.values())
-        for path in self.paths.values():
+        found = {*self.first.values(), *self.first_credential.values()}
+        for path in (*self.paths.values(), *self.credential_paths.values()):
             found |= set(repository.load(path).values())
         return found
 

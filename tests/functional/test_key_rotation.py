@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import subprocess
 import time
@@ -12,12 +13,12 @@ from pathlib import Path
 import agent_databases as db
 import agent_star
 import pytest
-from key_star import ENGINE, KeyStar, Logins, issue, validates
+from key_star import ENGINE, KeyStar, Logins, decrypted, encrypted, issue, validates
 
 from conditions import wait_for
 from isthmus.agent import databases
 from isthmus.identity import schema
-from isthmus.identity.keys import records, repository, rotating, sealing
+from isthmus.identity.keys import credentials, records, repository, rotating, sealing
 from isthmus.identity.keys.generations import Ack, Kind, Phase, State
 
 pytestmark = pytest.mark.functional
@@ -36,7 +37,14 @@ def star() -> Iterator[KeyStar]:
 
 @pytest.fixture(autouse=True)
 def settled(star: KeyStar) -> None:
+    for node, fence in star.state().fences.items():
+        if fence.keep:  # a test that failed left it
+            star.say(functools.partial(_lifted, node))
     wait_for("the keys are settled", star.idle, 30)
+
+
+def _lifted(node: str, seen: records.Seen) -> rotating.Change:
+    return rotating.unfence(seen.state, node, "ada")
 
 
 def rotation(seen: records.Seen) -> rotating.Change:
@@ -102,7 +110,7 @@ def test_keys_retire_after_the_lifetime_and_their_boxes_go(star: KeyStar) -> Non
     wait_for("the rotation is complete", lambda: done(star), ROTATED)
     # Lifetime: 3 + 1 + 2 x 0.5 s.
     wait_for("one key is left", lambda: len(star.state().live) == 1 and star.equal(), 20)
-    count = "SELECT count(*) FROM isthmus_identity.key_box"
+    count = "SELECT count(*) FROM isthmus_identity.key_box WHERE kind = 'token'"
     wait_for("its boxes are left", lambda: star.paris.value(count) == 3, 5)
     assert set(repository.load(star.paths["madrid"])) == {0, primary(star)}
 
@@ -158,12 +166,12 @@ def test_a_fence_that_is_kept_marks_the_repository_and_seals_nothing_more(star: 
     wait_for("it is marked", lambda: repository.mark(path).fenced == "it is silent", ROTATED)
     token = issue(star.paths["paris"])
     assert validates(path, token), "it still validates"
-    boxes = "SELECT count(*) FROM isthmus_identity.key_box WHERE node = 'madrid'"
+    boxes = "SELECT count(*) FROM isthmus_identity.key_box WHERE kind = 'token' AND node = 'madrid'"
     wait_for("its boxes go", lambda: star.lyon.value(boxes) == 0, ROTATED)
     star.say(rotation)
     wait_for("the others rotate", lambda: done(star), ROTATED)
     assert star.lyon.value(boxes) == 0
-    star.say(lambda seen: rotating.unfence(seen.state, "madrid", "ada"))
+    star.say(functools.partial(_lifted, "madrid"))
     wait_for("it is back", star.idle, ROTATED)
     assert repository.mark(path).fenced is None
 
@@ -250,6 +258,48 @@ def test_no_key_is_in_clear_in_tables_logs_arguments_or_answers(star: KeyStar) -
 def nowhere(secrets: set[bytes], content: bytes, where: str) -> None:
     assert len(content) > 0
     assert not [len(secret) for secret in secrets if secret in content], where
+
+
+CREDENTIALS = """
+CREATE TABLE IF NOT EXISTS keystone.credential (
+  id VARCHAR(64) PRIMARY KEY, encrypted_blob TEXT NOT NULL, key_hash VARCHAR(64) NOT NULL, type VARCHAR(255) NOT NULL
+)"""
+
+
+def test_a_credential_key_goes_only_when_nothing_is_encrypted_with_it(star: KeyStar) -> None:
+    """Keystone itself encrypts at one site with the old key and decrypts at another after it is gone."""
+    kind = Kind.CREDENTIAL
+    wait_for("they are taken over", lambda: star.state(kind=kind).generations, 20)
+    star.lyon.rows(CREDENTIALS, *schema.credential_grants("agent"))
+    session = star.session(star.lyon)
+    with contextlib.closing(session), pytest.raises(databases.DatabaseError, match="denied"):
+        session.rows("SELECT type FROM keystone.credential")
+    stored = {}
+    for number in range(3):
+        stored[f"c{number}"] = encrypted(star.credential_paths["paris"], f"secret {number}")
+    rows = [f"('{name}', '{blob}', '{key}', 'ec2')" for name, (blob, key) in stored.items()]
+    rows.append("('damaged', 'gAAAAA', 'of nobody', 'ec2')")
+    star.lyon.rows(f"INSERT INTO keystone.credential VALUES {', '.join(rows)}")  # noqa: S608
+    old = star.state(kind=kind).primary
+    assert old is not None
+    star.say(rotation, kind)
+    wait_for("the old key is gone", lambda: old.number not in _live(star, kind), 40)
+    primary_key = repository.load(star.credential_paths["madrid"])[max(_live(star, kind))]
+    found = {
+        str(row[0]): (str(row[1]), row[2])
+        for row in star.madrid.rows("SELECT * FROM keystone.credential")
+    }
+    assert found.pop("damaged") == ("gAAAAA", "of nobody")
+    assert {key for _, key in found.values()} == {credentials.key_hash(primary_key)}
+    for number in range(3):
+        assert (
+            decrypted(star.credential_paths["madrid"], found[f"c{number}"][0]) == f"secret {number}"
+        )
+    assert not any("secret" in agent.log.read_text() for agent in star.agents.values())
+
+
+def _live(star: KeyStar, kind: Kind) -> list[int]:
+    return [each.number for each in star.state(star.madrid, kind).live]
 
 
 def test_the_store_has_one_winner_and_words_that_arrive_late_change_nothing(star: KeyStar) -> None:

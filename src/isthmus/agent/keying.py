@@ -26,6 +26,7 @@ from isthmus.agent.config import Config, Keys
 from isthmus.agent.looping import Loop
 from isthmus.agent.watching import Eye
 from isthmus.identity.keys import (
+    credentials,
     following,
     generations,
     records,
@@ -289,6 +290,7 @@ class Conductor(Loop):
         own = next(each for each in config.databases if each.kind == "writer")
         self._eye = Eye(own.address, own.account)
         self._said: dict[Kind, str | None] = {}
+        self._encrypted_at = float("-inf")
 
     def tick(self) -> None:
         for kind in self._keys.kinds if self._writes() else ():
@@ -310,7 +312,13 @@ class Conductor(Loop):
             return self._adopt(session, seen)
         self._tidy(session, seen)
         spread = random.random()  # noqa: S311 - it spreads load
-        change = rotating.step(seen.state, seen.acks, nodes, now, settings, spread)
+        # What is encrypted with an old credential key is looked for when the key is due, and not before.
+        due = rotating.due(seen.state, now, settings)
+        used = due if kind is Kind.CREDENTIAL else ()
+        change = rotating.step(seen.state, seen.acks, nodes, now, settings, spread, used)
+        if change is None and used:
+            used = self._encrypted_anew(session, seen)
+            change = rotating.step(seen.state, seen.acks, nodes, now, settings, spread, used)
         if change is None:
             return False
         made = {} if change.make is None else {change.make: _new_key()}
@@ -321,6 +329,25 @@ class Conductor(Loop):
             change = replace(change, state=replace(change.state, digest=digest))
         boxes = self._node.sealed(kind, made, change.state.sealed_to)
         return self._stored(session, change, boxes)
+
+    def _encrypted_anew(self, session: records.Session, seen: Seen) -> tuple[int, ...]:
+        """Encrypt some of the stored credentials with the primary key; the generations that others still
+        need, all of them if it is not time to look again."""
+        numbers = {each.number for each in seen.state.live}
+        if time.monotonic() - self._encrypted_at < CONFIRM_EVERY:
+            return tuple(numbers)
+        primary = seen.state.primary
+        assert primary is not None  # noqa: S101 - a document with secondary keys has a primary one
+        keys = self._at_hand(seen, numbers)
+        done = credentials.encrypt_anew(session, keys, primary.number)
+        if done.failed:
+            log.warning("%d credentials cannot be decrypted with any key", done.failed)
+        if done.changed:
+            log.info("%d credentials encrypted with generation %d", done.changed, primary.number)
+        else:
+            # Nothing is left, or nothing that can be helped: the next look need not come at once.
+            self._encrypted_at = time.monotonic()
+        return done.used
 
     def _at_hand(self, seen: Seen, numbers: set[int]) -> dict[int, bytes]:
         """The keys of these generations: from this site's repository if it is what the document says, so

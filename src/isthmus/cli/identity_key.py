@@ -20,7 +20,7 @@ from isthmus.cli.reports import Columns
 from isthmus.cli.screens import UNKNOWN
 from isthmus.cli.site import Lines
 
-KINDS = ("token", "receipt")
+KINDS = ("token", "receipt", "credential")
 POLL_SECONDS = 0.5
 """How often it is looked whether something happened; a rotation takes about a second."""
 

@@ -127,6 +127,15 @@ def agent_grants(user: str, host: str = "%") -> tuple[str, ...]:
     )
 
 
+def credential_grants(user: str, host: str = "%") -> tuple[str, ...]:
+    """What the agent's user needs besides on every identity database where credential keys are rotated:
+    encrypting anew what Keystone has stored. The agent has the keys in any case."""
+    columns = "encrypted_blob, key_hash"
+    return (
+        f"GRANT SELECT (id, {columns}), UPDATE ({columns}) ON keystone.credential TO `{user}`@`{host}`",
+    )
+
+
 def key_grants(user: str, host: str = "%") -> tuple[str, ...]:
     """What an engine's database user needs to say an operator's word about keys, on every identity
     database: the boxes are not readable."""

@@ -121,7 +121,7 @@ LIFETIMES = {"expiration": 3600, "allow_expired_window": 172800, "clock_skew": 6
     [
         ({"nodes": {"paris": "BBBB"}}, "keys.nodes does not name madrid"),
         ({"kinds": {}}, "keys.kinds must not be empty"),
-        ({"kinds": {"credential": LIFETIMES}}, "keys.kinds.credential is none of token, receipt"),
+        ({"kinds": {"jws": LIFETIMES}}, "keys.kinds.jws is none of token, receipt, credential"),
         ({"kinds": {"receipt": LIFETIMES}}, "does not say where the receipt keys are"),
         ({"kinds": {"token": {"expiration": 1}}}, "missing: keys.kinds.token.allow_expired_window"),
         (

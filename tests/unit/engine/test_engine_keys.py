@@ -119,7 +119,7 @@ def test_what_cannot_be_is_refused(stand: Bench, kept: Tables) -> None:
     assert stand.call("POST", f"{ROUTE}/token/unfence", {"node": "paris"}).status_code == 404
     assert stand.call("POST", f"{ROUTE}/receipt/rotate").status_code == 404
     assert stand.call("POST", f"{ROUTE}/token/replace", {}).status_code == 400
-    assert stand.call("POST", f"{ROUTE}/credential/rotate").status_code == 400
+    assert stand.call("POST", f"{ROUTE}/jws/rotate").status_code == 400
     assert kept.said == []
 
 

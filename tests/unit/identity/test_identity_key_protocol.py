@@ -63,7 +63,7 @@ class Token:
 class World(RuleBasedStateMachine):
     """See the module. Time is the true time; `offset` what a node's clock adds to it."""
 
-    limits = RULES
+    kind = Kind.TOKEN
 
     @initialize(offsets=st.lists(st.integers(0, SKEW), min_size=3, max_size=3))
     def begin(self, offsets: list[int]) -> None:
@@ -73,9 +73,9 @@ class World(RuleBasedStateMachine):
         self.acks = {n: Ack(node=n, revision=0, digest=self.disks[n].digest, at=0) for n in NODES}
         self.flying: list[Ack] = []
         self.tokens: list[Token] = []
-        self.log = [State(kind=Kind.TOKEN)]
+        self.log = [State(kind=self.kind)]
         self.view = dict.fromkeys(NODES, 0)
-        adopted = rotating.adopt(self.state, self.acks, NODES, (0, 1), self.now, self.limits)
+        adopted = rotating.adopt(self.state, self.acks, NODES, (0, 1), self.now, RULES)
         assert adopted is not None
         self.store(adopted)
 
@@ -94,7 +94,7 @@ class World(RuleBasedStateMachine):
         if not after.digest:
             after = replace(after, digest=repr(sorted(keys.items())))
         assert after.digest == repr(sorted(keys.items())), "a change of the repository went unsaid"
-        assert len(set(keys.values())) <= self.limits.max_active_keys
+        assert len(set(keys.values())) <= RULES.max_active_keys
         assert generations.load(generations.dump(after)) == after
         was_replacing = self.replacing
         self.log.append(after)
@@ -112,10 +112,12 @@ class World(RuleBasedStateMachine):
     @rule(node=nodes)
     def conduct(self, node: str) -> None:
         """The writer may be anywhere, and judges by its own clock."""
-        at = self.now + self.offset[node]
-        change = rotating.step(self.state, self.acks, NODES, at, self.limits, SPREAD)
+        change = self.next(self.now + self.offset[node], RULES)
         if change is not None:
             self.store(change)
+
+    def next(self, at: float, limits: Settings) -> rotating.Change | None:
+        return rotating.step(self.state, self.acks, NODES, at, limits, SPREAD)
 
     @rule(node=nodes, steps=st.integers(1, 4))
     def replicate(self, node: str, steps: int) -> None:
@@ -194,12 +196,12 @@ class World(RuleBasedStateMachine):
             self.made(node, disk.keys[max(disk.keys)])
 
     def made(self, node: str, generation: int) -> None:
-        expires = self.now + self.offset[node] + self.limits.expiration
+        expires = self.now + self.offset[node] + RULES.expiration
         self.tokens.append(Token(generation, node, expires))
 
     def valid_at(self, node: str) -> list[Token]:
         clock = self.now + self.offset[node]
-        return [t for t in self.tokens if clock <= t.expires + self.limits.allow_expired_window]
+        return [t for t in self.tokens if clock <= t.expires + RULES.allow_expired_window]
 
     @invariant()
     def a_token_of_an_unfenced_site_validates_at_every_unfenced_site(self) -> None:
@@ -224,10 +226,10 @@ class World(RuleBasedStateMachine):
         whose fence is not kept are back."""
         if not hasattr(self, "log"):
             return
-        quiet = replace(self.limits, interval=0.0)
-        for _ in range(60):
+        quiet = replace(RULES, interval=0.0)
+        for _ in range(60 + len(self.tokens)):
             self.now += 10
-            change = rotating.step(self.state, self.acks, NODES, self.now, quiet, SPREAD)
+            change = self.next(self.now, quiet)
             if change is not None:
                 self.store(change)
             for node in NODES:
@@ -241,13 +243,38 @@ class World(RuleBasedStateMachine):
         assert {each.phase for each in self.state.live} <= {Phase.PRIMARY, Phase.STAGED}
 
 
+class Vault(World):
+    """The same for credentials, which never expire: whoever conducts encrypts them anew, one at a time,
+    when their key is due."""
+
+    kind = Kind.CREDENTIAL
+
+    def next(self, at: float, limits: Settings) -> rotating.Change | None:
+        due = rotating.due(self.state, at, limits)
+        change = rotating.step(self.state, self.acks, NODES, at, limits, SPREAD, due)
+        if change is not None or not due:
+            return change
+        primary = self.state.primary
+        assert primary is not None
+        old = next((i for i, t in enumerate(self.tokens) if t.generation != primary.number), None)
+        if old is not None:
+            self.tokens[old] = replace(self.tokens[old], generation=primary.number)
+        used = {token.generation for token in self.tokens}
+        return rotating.step(self.state, self.acks, NODES, at, limits, SPREAD, used)
+
+    def valid_at(self, node: str) -> list[Token]:
+        return self.tokens
+
+
 World.TestCase.settings = settings(
     max_examples=100,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+Vault.TestCase.settings = settings(World.TestCase.settings, max_examples=40)
 TestInvariant = World.TestCase
+TestCredentials = Vault.TestCase
 
 
 def no_barrier(monkeypatch: pytest.MonkeyPatch) -> None:

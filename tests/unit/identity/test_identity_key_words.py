@@ -227,3 +227,15 @@ def test_a_node_that_is_kept_out_gets_a_mark_and_no_keys(state: State) -> None:
 def test_what_is_no_document_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"document|Expecting"):
         generations.load(text)
+
+
+def test_credential_keys_stay_while_something_is_encrypted_with_them(state: State) -> None:
+    kept = replace(state, kind=Kind.CREDENTIAL)
+    at = 1000.0 + Settings().lifetime + 1
+    assert rotating.due(kept, at, Settings()) == (1,)
+    assert rotating.step(kept, acks("one"), NODES, at, Settings(), 0.0, used=(1,)) is None
+    gone = rotating.step(kept, acks("one"), NODES, at, Settings(), 0.0, used=(2,))
+    assert gone is not None
+    assert layout(gone.state.generations) == {0: 3, 2: 2}
+    with pytest.raises(errors.UsageError, match="cannot be replaced at once"):
+        rotating.ask_replacement(kept, "ada", at, "leaked")

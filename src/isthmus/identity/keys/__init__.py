@@ -8,9 +8,10 @@ The parts and who knows whom::
     └─ following  what one node does about the document that it sees
     showing       what is told about it, without the keys
     sealing       a key for one node, by another one; nobody else can read or make it
+    credentials   encrypting stored credentials anew, so that their old keys may go
     records       the statements on the tables of `isthmus_identity.schema`
     repository    the directory that Keystone reads
 
-Everything but `records` and `repository` is free of I/O. Who conducts, and the threads of a node, are
+Everything but `credentials`, `records` and `repository` is free of I/O. Who conducts, and the threads of a node, are
 `isthmus.agent.keying`.
 """

@@ -20,6 +20,7 @@ class Kind(StrEnum):
 
     TOKEN = "token"  # noqa: S105 - a name
     RECEIPT = "receipt"
+    CREDENTIAL = "credential"
 
 
 class Phase(StrEnum):

@@ -5,7 +5,8 @@ sites differ by no more than `clock_skew`: *a token issued by any unfenced site 
 unfenced site until it expires*. It rests on three rules.
 
 - A key signs only after every unfenced node has said, by the digest of its repository, that it has it.
-- A key goes only `Settings.lifetime` after every unfenced node has said that it signs with a later one.
+- A key goes only `Settings.lifetime` after every unfenced node has said that it signs with a later one,
+  and not while something that is kept (a credential) is encrypted with it.
 - A fenced node counts as unfenced again only after it has said that it has what the others have.
 
 There is no time limit on an acknowledgement: a silent node holds the rotation (nothing is lost by an
@@ -19,7 +20,7 @@ the old ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from isthmus import errors
@@ -27,6 +28,7 @@ from isthmus.identity.keys.generations import (
     Ack,
     Fence,
     Generation,
+    Kind,
     Phase,
     State,
     Wanted,
@@ -114,10 +116,12 @@ def step(
     now: float,
     settings: Settings,
     spread: float,
+    used: Collection[int] = (),
 ) -> Change | None:
     """The next transition of the whole, or None if there is nothing to do but wait.
 
-    `nodes`: all that the configuration names; `spread`: a random number from 0 to 1 for the schedule.
+    `nodes`: all that the configuration names; `spread`: a random number from 0 to 1 for the schedule;
+    `used`: generations with which something is encrypted that is kept, whatever their age.
     """
     return (
         _members(state, nodes, now)
@@ -125,7 +129,7 @@ def step(
         or _rejoin(state, acks)
         or _complete(state, acks, now, settings, spread)
         or _promote(state, acks, now)
-        or _retire(state, now, settings)
+        or _retire(state, now, settings, used)
         or _stage(state, now, settings)
         or _schedule(state, now, settings, spread)
     )
@@ -224,15 +228,20 @@ def _promote(state: State, acks: Mapping[str, Ack], now: float) -> Change | None
     return _change(changed, f"generation {staged.number} is primary", wanted.by)
 
 
-def _retire(state: State, now: float, settings: Settings) -> Change | None:
-    """Keys that no valid token can have been made with any more."""
-    old = [
+def due(state: State, now: float, settings: Settings) -> tuple[int, ...]:
+    """The generations with which nobody can have made a token that is still valid."""
+    return tuple(
         each.number
         for each in state.generations
         if each.phase is Phase.SECONDARY
         and each.unused_since is not None
         and now >= each.unused_since + max(settings.lifetime, state.lifetime)
-    ]
+    )
+
+
+def _retire(state: State, now: float, settings: Settings, used: Collection[int]) -> Change | None:
+    """Keys that nobody needs any more."""
+    old = [number for number in due(state, now, settings) if number not in used]
     if not old:
         return None
     left = tuple(
@@ -313,6 +322,14 @@ def ask_replacement(state: State, by: str, now: float, why: str) -> Change:
     """An operator has all keys replaced; a rotation in flight ends with it. Raises UsageError,
     BusyError."""
     _adopted(state)
+    if state.kind is Kind.CREDENTIAL:
+        raise errors.UsageError(
+            "credential keys cannot be replaced at once",
+            cause="what is stored under the old keys would be lost; a rotation encrypts it anew and"
+            " retires them",
+            unchanged="nothing was changed",
+            next_command="isthmus identity key rotate --kind credential",
+        )
     if state.wanted is not None and state.wanted.what is What.REPLACE:
         raise errors.BusyError(
             f"a replacement of the {state.kind} keys is in flight",
