@@ -308,8 +308,9 @@ def test_the_store_has_one_winner_and_words_that_arrive_late_change_nothing(star
         first = State(kind=Kind.RECEIPT, revision=1, digest="d", nodes=("paris",))
         change = rotating.Change(state=first, event="made", by="ada")
         assert seen.state.revision == 0
-        assert records.store(one, change)
-        assert not records.store(one, change), "it is there"
+        assert records.store(one, change, first=True)
+        assert not records.store(one, change, first=True), "it is there"
+        assert not records.store(one, change), "it is no successor"
         assert records.state(one, Kind.RECEIPT) == first
         for revision, digest, stays in ((5, "new", "new"), (4, "late", "new"), (5, "same", "same")):
             records.acknowledge(
@@ -317,6 +318,16 @@ def test_the_store_has_one_winner_and_words_that_arrive_late_change_nothing(star
             )
             assert records.acks(one, Kind.RECEIPT)["paris"].digest == stays
         assert [each.event for each in records.events(one, Kind.RECEIPT, 9)] == ["made"]
+
+
+def test_a_document_that_was_lost_is_made_anew_from_what_the_sites_have(star: KeyStar) -> None:
+    before, token = star.state(), issue(star.paths["madrid"])
+    star.lyon.rows("DELETE FROM isthmus_identity.key_state WHERE kind = 'token'")
+    wait_for("it is made anew", star.idle, ROTATED)
+    assert star.state().revision > before.revision
+    assert all(validates(path, token) for path in star.paths.values())
+    star.say(rotation)
+    wait_for("and goes on", lambda: done(star) and star.equal(), ROTATED)
 
 
 def test_an_engine_can_say_an_operators_word_and_cannot_read_a_box(star: KeyStar) -> None:

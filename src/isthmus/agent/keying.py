@@ -146,6 +146,7 @@ class Follower(Loop):
         self._local = [
             Eye(each.address, each.account, node=each.kind == "writer") for each in config.databases
         ]
+        self._dead: dict[Eye, float] = {}
         self._writer = Eye(keys.writer.address, keys.writer.account)
         self._done: dict[Kind, tuple[int, float]] = {}
         self._sent: dict[Kind, tuple[Ack, float]] = {}
@@ -171,22 +172,24 @@ class Follower(Loop):
         seen = eye.look(lambda session: records.look(session, kind, self._node.name))
         trouble = self._carry_out(seen, path)
         ack = self._ack(seen.state, path, trouble)
+        if not self._heard(seen, ack):
+            self._send(kind, ack)
+        elif trouble is None:
+            self._done[kind] = (seen.state.revision, time.monotonic())
         self._tell(kind, revision=ack.revision, digest=ack.digest, trouble=trouble)
-        if self._heard(seen, ack):
-            if trouble is None:
-                self._done[kind] = (seen.state.revision, time.monotonic())
-            return
-        self._send(kind, ack)
 
     def _newest(self, kind: Kind) -> tuple[Eye, int]:
         """The local database that is furthest; raises DatabaseError if none answers."""
         found: list[tuple[int, Eye]] = []
         failure: databases.DatabaseError | None = None
-        for eye in self._local:
+        now = time.monotonic()
+        # One that is dead must not hold up the other one at every look.
+        for eye in [e for e in self._local if self._dead.get(e, now) <= now] or self._local:
             try:
                 found.append((eye.look(lambda s: records.revision(s, kind)), eye))
             except databases.DatabaseError as error:
                 failure = error
+                self._dead[eye] = now + CONFIRM_EVERY
         if not found:
             raise failure or databases.DatabaseError("there is no database", answered=False)
         revision, eye = max(found, key=lambda each: each[0])
@@ -386,7 +389,7 @@ class Conductor(Loop):
         digest = repository.describe(placed(change.state, by_generation)).digest
         change = replace(change, state=replace(change.state, digest=digest))
         boxes = self._node.sealed(kind, by_generation, change.state.sealed_to)
-        return self._stored(session, change, boxes)
+        return self._stored(session, change, boxes, first=True)
 
     def _tidy(self, session: records.Session, seen: Seen) -> None:
         """Seal keys to nodes that are new or came back; remove what nobody needs any more."""
@@ -412,9 +415,14 @@ class Conductor(Loop):
             records.add_boxes(session, state.kind, boxes)
 
     def _stored(
-        self, session: records.Session, change: rotating.Change, boxes: Iterable[Box]
+        self,
+        session: records.Session,
+        change: rotating.Change,
+        boxes: Iterable[Box],
+        *,
+        first: bool = False,
     ) -> bool:
-        if not records.store(session, change, boxes):
+        if not records.store(session, change, boxes, first=first):
             return False
         log.info(
             "%s keys: %s (revision %d)", change.state.kind, change.event, change.state.revision

@@ -28,7 +28,7 @@ def acks(*nodes: str) -> dict[str, Ack]:
 def state() -> State:
     change = rotating.adopt(State(kind=Kind.TOKEN), acks(), NODES, (0, 1, 2), 900.0, Settings())
     assert change is not None
-    return replace(change.state, digest="d" * 64)
+    return replace(change.state, digest="d" * 64, revision=1)
 
 
 def shown(one: State, *heard: str) -> dict[str, Any]:

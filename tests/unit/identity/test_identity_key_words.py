@@ -74,6 +74,9 @@ def test_nothing_is_taken_over_before_every_site_has_shown_the_same(state: State
     )
     assert rotating.disagreement(acks("same"), NODES) is None
     assert layout(state.generations) == {0: 3, 1: 1, 2: 2}
+    again = rotating.adopt(empty, acks("same", revision=40), NODES, (0, 1), 0.0, Settings())
+    assert again is not None
+    assert again.state.revision == 41, "a document that was lost is followed by a later one"
 
 
 def test_a_second_rotation_is_refused_while_one_is_in_flight(state: State) -> None:

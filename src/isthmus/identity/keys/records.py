@@ -121,14 +121,17 @@ def sealed(session: Session, kind: Kind) -> set[tuple[int, str]]:
     return {(int(row["generation"]), str(row["node"])) for row in rows}
 
 
-def store(session: Session, change: Change, made: Iterable[Box] = ()) -> bool:
-    """Store a transition with its boxes and its line of history, all or nothing.
+def store(
+    session: Session, change: Change, made: Iterable[Box] = (), *, first: bool = False
+) -> bool:
+    """Store a transition with its boxes and its line of history, all or nothing. `first`: there is no
+    document yet.
 
     False: somebody else was first, and nothing was stored.
     """
     session.change("START TRANSACTION")
     try:
-        done = _stored(session, change.state)
+        done = _stored(session, change.state, first=first)
         if done:
             add_boxes(session, change.state.kind, made)
             _tell(session, change)
@@ -147,14 +150,14 @@ def _undo(session: Session) -> None:
         return
 
 
-def _stored(session: Session, after: State) -> bool:
+def _stored(session: Session, after: State, *, first: bool) -> bool:
     text = generations.dump(after)
-    if after.revision == 1:
+    if first:
         statement = (
             f"INSERT IGNORE INTO {NAME}.key_state (kind, revision, document, updated_at)"  # noqa: S608
-            " VALUES (%s, 1, %s, UTC_TIMESTAMP(6))"
+            " VALUES (%s, %s, %s, UTC_TIMESTAMP(6))"
         )
-        return session.change(statement, after.kind.value, text) == 1
+        return session.change(statement, after.kind.value, after.revision, text) == 1
     statement = (
         f"UPDATE {NAME}.key_state SET revision = %s, document = %s, updated_at = UTC_TIMESTAMP(6)"  # noqa: S608
         " WHERE kind = %s AND revision = %s"

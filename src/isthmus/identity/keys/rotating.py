@@ -66,7 +66,8 @@ def adopt(
     """Take over the repository that all sites have already. `own`: the indices of the conductor's.
 
     Nothing is taken over before every node has shown the digest of its repository, and all are equal:
-    otherwise the tokens of some sites would die. Index 0 becomes a staged generation.
+    otherwise the tokens of some sites would die. Index 0 becomes a staged generation. The revision is
+    later than any that a node followed: the document may have been lost.
     """
     digests = {acks[node].digest for node in nodes if node in acks}
     if set(nodes) - acks.keys() or len(digests) != 1 or not own:
@@ -86,6 +87,7 @@ def adopt(
         found.append(Generation(number=primary + 1, phase=Phase.STAGED, since=now))
     adopted = replace(
         state,
+        revision=max(acks[node].revision for node in nodes),
         generations=tuple(found),
         nodes=tuple(sorted(nodes)),
         lifetime=settings.lifetime,
