@@ -9,17 +9,24 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import agent_databases as db
 import agent_star
+import fastapi
 import pytest
 from key_star import ENGINE, KeyStar, Logins, decrypted, encrypted, issue, validates
+from starlette.testclient import TestClient
 
 from conditions import wait_for
 from isthmus.agent import databases
+from isthmus.engine import core, rights
+from isthmus.engine.api import faults, keys
 from isthmus.identity import schema
 from isthmus.identity.keys import credentials, records, repository, rotating, sealing
 from isthmus.identity.keys.generations import Ack, Kind, Phase, State
+from isthmus.network import databases as network_databases
 
 pytestmark = pytest.mark.functional
 
@@ -330,17 +337,52 @@ def test_a_document_that_was_lost_is_made_anew_from_what_the_sites_have(star: Ke
     wait_for("and goes on", lambda: done(star) and star.equal(), ROTATED)
 
 
-def test_an_engine_can_say_an_operators_word_and_cannot_read_a_box(star: KeyStar) -> None:
-    star.lyon.rows(
-        f"CREATE OR REPLACE USER {ENGINE}@'%' IDENTIFIED BY '{db.PASSWORD}'",
-        *schema.key_grants(ENGINE),
+@pytest.fixture
+def engine(star: KeyStar) -> TestClient:
+    """The engine's routes at Madrid, over the databases: it reads the replica, and writes at Lyon."""
+    making = f"CREATE OR REPLACE USER {ENGINE}@'%' IDENTIFIED BY '{db.PASSWORD}'"
+    star.lyon.rows(making, *schema.key_grants(ENGINE))
+    # Accounts are not replicated, and a replica must not write events of its own.
+    star.madrid.rows("SET sql_log_bin = 0", making, *schema.key_grants(ENGINE))
+    caller = rights.Caller(user_id="u", user="ada", project_id=None, roles=frozenset({"admin"}))
+    listeners = {
+        name: network_databases.Listener(
+            host=server.host, port=server.port, user=ENGINE, password=db.PASSWORD
+        )
+        for name, server in (("reader", star.madrid), ("writer", star.lyon))
+    }
+    asked = SimpleNamespace(
+        site="madrid", require_admin=lambda: caller, require_reader=lambda: caller, **listeners
     )
-    with contextlib.closing(star.session(star.lyon, ENGINE)) as session:
-        seen = records.look(session, Kind.TOKEN)
-        assert records.store(session, rotation(seen))
-        with pytest.raises(databases.DatabaseError, match="denied"):
-            records.boxes(session, Kind.TOKEN)
+    app = fastapi.FastAPI()
+    faults.install(app)
+    app.include_router(keys.router(cast("core.Engine", asked)))
+    return TestClient(app)
+
+
+def test_an_engine_says_an_operators_word_and_cannot_read_a_box(
+    star: KeyStar, engine: TestClient
+) -> None:
+    asked = engine.post("/v1/identity/keys/token/rotate")
+    assert asked.status_code == 202, asked.text
+    assert asked.json()["keys"]["in_flight"]["by"] == "ada"
     wait_for("it is done", lambda: done(star), ROTATED)
+
+    def shown() -> dict[str, Any]:
+        kinds = engine.get("/v1/identity/keys").json()["kinds"]
+        return next(each for each in kinds if each["kind"] == "token")
+
+    wait_for("the replica shows it", lambda: shown()["outcome"] == "OK", 10)
+    assert [each["acknowledged"] for each in shown()["nodes"]] == [True, True, True]
+    history = engine.get("/v1/identity/keys/token/history?limit=20").json()["events"]
+    assert any("3 of 3 nodes acknowledged" in each["event"] for each in history)
+    answers = asked.content + engine.get("/v1/identity/keys").content + str(history).encode()
+    nowhere(star.clear_keys(), answers, "answers")
+    refused = engine.post("/v1/identity/keys/token/fence", json={"node": "nice"})
+    assert refused.status_code == 404
+    session = star.session(star.lyon, ENGINE)
+    with contextlib.closing(session), pytest.raises(databases.DatabaseError, match="denied"):
+        records.boxes(session, Kind.TOKEN)
 
 
 def test_the_other_writer_conducts_when_the_first_is_lost_in_the_middle(star: KeyStar) -> None:
