@@ -10,7 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,14 +171,14 @@ class Star:
 
 
 @contextmanager
-def running() -> Iterator[Star]:
+def running(kind: Callable[[Path], Star] = Star) -> Iterator[Star]:
     """The star, up; everything is ended and removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="isthmus-agent-", dir="/var/tmp"))
     # The database runs as its own user and has to reach its files below.
     folder.chmod(0o755)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        star = Star(folder)
+        star = kind(folder)
         for server in star.databases().values():
             stack.callback(server.end, signal.SIGKILL)
         for agent in star.agents.values():

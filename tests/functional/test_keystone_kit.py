@@ -478,3 +478,19 @@ def test_the_replica_shows_how_far_the_queue_has_been_replayed(site: Site, perso
     site.caught_up()
     query = "SELECT sequence FROM isthmus_identity.replay_position WHERE site = 'madrid'"
     assert site.replica.run(query) == site.master.run(query) != [(0,)]
+
+
+def test_a_fenced_site_issues_no_token_says_so_and_still_validates(site: Site) -> None:
+    keys = site.root / "keystone" / "fernet-keys"
+    token = site.admin
+    mark = keys / "isthmus.json"
+    mark.write_text('{"revision": 7, "fenced": "its link is cut"}')
+    try:
+        answer = site.login("admin")
+        assert answer.status == 503
+        assert "This site is fenced (its link is cut)" in answer.body["error"]["message"]
+        assert int(answer.headers["retry-after"]) > 0
+        assert site.validate(token) == 200
+    finally:
+        mark.unlink()
+    assert site.login("admin").status == 201

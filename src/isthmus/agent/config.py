@@ -15,6 +15,8 @@ import yaml
 
 from isthmus import errors
 from isthmus.identity import replication, writer
+from isthmus.identity.keys.generations import Kind as KeyKind
+from isthmus.identity.keys.settings import Settings
 
 _T = TypeVar("_T")
 
@@ -87,6 +89,26 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Listener:
+    """A database that is reached through the load balancer, and as whom."""
+
+    address: Address
+    account: Account
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keys that are rotated: by which private key this node reads them, which nodes get them (site
+    -> base64 of its X25519 public key; equal in all sites), where acknowledgements are written, and
+    the settings of each kind."""
+
+    private_key_file: Path
+    nodes: Mapping[str, str]
+    writer: Listener
+    kinds: Mapping[KeyKind, Settings]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All of the file. `masters` are in the order of the file."""
 
@@ -99,6 +121,7 @@ class Config:
     key_repositories: Mapping[str, Path]
     queue: Path | None
     policy: Policy
+    keys: Keys | None = None
 
     def master_at(self, address: Address) -> str | None:
         """The writer site whose database answers at `address`."""
@@ -206,7 +229,7 @@ class _Node:
 
 def _config(root: _Node) -> Config:
     required = "site listen writer_preference databases"
-    optional = "masters replication key_repositories queue policy"
+    optional = "masters replication key_repositories queue policy keys"
     top = root.fields(required, optional)
     config = Config(
         site=top["site"].text(),
@@ -218,6 +241,7 @@ def _config(root: _Node) -> Config:
         key_repositories=_optional(top, "key_repositories", _paths) or {},
         queue=_optional(top, "queue", lambda node: Path(node.text())),
         policy=_optional(top, "policy", _policy) or Policy(),
+        keys=_optional(top, "keys", _keys),
     )
     _consistent(config)
     return config
@@ -281,6 +305,53 @@ def _policy(node: _Node) -> Policy:
     return Policy(**numbers)
 
 
+def _keys(node: _Node) -> Keys:
+    found = node.fields("private_key_file nodes writer kinds")
+    return Keys(
+        private_key_file=Path(found["private_key_file"].text()),
+        nodes={name: child.text() for name, child in found["nodes"].mapping().items()},
+        writer=_listener(found["writer"]),
+        kinds=dict(_key_kind(name, child) for name, child in found["kinds"].mapping().items()),
+    )
+
+
+def _listener(node: _Node) -> Listener:
+    found = node.fields("host port user password_file")
+    address = Address(host=found["host"].text(), port=found["port"].whole())
+    return Listener(address=address, account=_account_of(found))
+
+
+def _key_kind(name: str, node: _Node) -> tuple[KeyKind, Settings]:
+    if name not in list(KeyKind):
+        raise _WrongError(f"{node.where} is none of {', '.join(KeyKind)}")
+    found = node.fields(
+        "expiration allow_expired_window clock_skew", "max_active_keys interval jitter"
+    )
+    numbers: dict[str, Any] = {
+        field: child.whole() if field == "max_active_keys" else child.number(least=-1e-9)
+        for field, child in found.items()
+    }
+    settings = Settings(**numbers)
+    if refusal := settings.refusal():
+        raise _WrongError(f"{node.where}: {refusal}")
+    return KeyKind(name), settings
+
+
+def _consistent_keys(config: Config, keys: Keys) -> None:
+    if config.site not in keys.nodes:
+        raise _WrongError(f"keys.nodes does not name {config.site}, which is this site")
+    if not keys.kinds:
+        raise _WrongError("keys.kinds must not be empty")
+    paths = [config.key_repositories.get(kind) for kind in keys.kinds]
+    for kind, path in zip(keys.kinds, paths, strict=True):
+        if path is None:
+            raise _WrongError(f"key_repositories does not say where the {kind} keys are")
+    if len(set(paths)) != len(paths):
+        raise _WrongError(
+            "keys.kinds: two kinds have one key repository; name the one with the longer lifetimes"
+        )
+
+
 def _consistent(config: Config) -> None:
     """Refuse what is well-formed field by field and yet cannot work."""
     if not config.listen or not config.databases:
@@ -288,6 +359,8 @@ def _consistent(config: Config) -> None:
     names = [database.name for database in config.databases]
     if len(set(names)) != len(names):
         raise _WrongError("databases: two have the same name")
+    if config.keys is not None:
+        _consistent_keys(config, config.keys)
     for database in config.databases:
         _consistent_database(config, database)
 

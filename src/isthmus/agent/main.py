@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -47,11 +47,17 @@ class Agent:
             for database in settings.databases
         }
         self._servers: list[http.Server] = []
+        self._keying = _keying(settings, self.writes)
 
     @property
     def _loops(self) -> list[Loop]:
         actors: list[Loop] = [watch.actor for watch in self.watches.values()]
-        return [*self.masters.values(), *self.watches.values(), *actors]
+        return [*self.masters.values(), *self.watches.values(), *actors, *self._keying]
+
+    def writes(self) -> bool:
+        """Whether a database of this site takes the writes now."""
+        at = time.monotonic()
+        return any(watch.report.writer(at)[0] for watch in self.watches.values())
 
     def start(self) -> None:
         """Listen, then look; raises `errors.UnavailableError` if an address cannot be had."""
@@ -97,8 +103,24 @@ class Agent:
             },
             "databases": [watch.report.document(at) for watch in self.watches.values()],
             "keys": sources.key_repositories(self.settings.key_repositories),
+            "key_rotation": self._keying[0].status if self._keying else {},
             "queue": sources.queue(self.settings.queue),
         }
+
+
+def _keying(settings: config.Config, writes: Callable[[], bool]) -> list[Any]:
+    """The follower of the keys, and the conductor where a database may take the writes; none without
+    keys. Raises ConfigurationError."""
+    if settings.keys is None:
+        return []
+    # Imported late: who looks after no keys does without the 9 MB of `cryptography`.
+    from isthmus.agent import keying
+
+    node = keying.Node.of(settings, settings.keys)
+    follower = keying.Follower(settings, settings.keys, node)
+    if not any(each.kind is config.Kind.WRITER for each in settings.databases):
+        return [follower]
+    return [follower, keying.Conductor(settings, settings.keys, node, writes)]
 
 
 def _masters(settings: config.Config) -> dict[str, MasterWatch]:

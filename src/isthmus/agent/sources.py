@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from isthmus.identity import keys
+from isthmus.identity.keys import repository
 
 # Waiting for a writer of the queue must not hold up an answer.
 _BUSY_SECONDS = 0.2
@@ -24,8 +24,8 @@ def key_repositories(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 def _repository(path: Path) -> dict[str, Any]:
     try:
-        found = keys.inspect(path)
-    except keys.KeyRepositoryError as error:
+        found = repository.inspect(path)
+    except repository.KeyRepositoryError as error:
         return {"error": str(error)}
     return {"digest": found.digest, "keys": found.keys, "primary": found.primary}
 

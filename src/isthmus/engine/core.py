@@ -44,7 +44,8 @@ _ADDRESSES = "isthmus.network.addresses.service"
 class Engine:
     """What one engine has: configuration, declarations, ways to other processes, what it last saw.
 
-    `config`: the file as read. `store`: the declarations. `peers`, `hosts`: signed calls to the
+    `config`: the file as read. `reader`, `writer`: the listeners of the site's own database and of the one
+    that takes the writes. `store`: the declarations. `peers`, `hosts`: signed calls to the
     engines of other sites (by site) and to the host agents of this one (by host). `gate`: judges
     signed requests to this engine. `require_admin`, `require_reader` (people, by token; each gives
     a `rights.Caller`) and `require_engine` (another engine, by signature; gives its site) are
@@ -56,9 +57,11 @@ class Engine:
         secret = settings.secret.get_secret_value()
         self.config = settings
         self._started_at = time.time()
+        self.reader = _listener(settings.database, settings.database.reader)
+        self.writer = _listener(settings.database, settings.database.writer)
         self.store = store.Store(
-            reader=_listener(settings.database, settings.database.reader),
-            writer=_listener(settings.database, settings.database.writer),
+            reader=self.reader,
+            writer=self.writer,
             site=settings.site,
             state=settings.state,
         )

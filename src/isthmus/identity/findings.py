@@ -310,7 +310,10 @@ def _keys(known: Sequence[View]) -> Iterator[Finding]:
     for name in sorted(names):
         holders = views.holders(known, name)
         if len(holders) > 1:
-            yield _keys_differ(name, holders)
+            rotated = all(
+                name in view.status.rotated for view in known if view.live and view.status
+            )
+            yield _keys_differ(name, holders, rotated=rotated)
 
 
 def _unreadable_keys(known: Iterable[View]) -> Iterator[Finding]:
@@ -328,20 +331,28 @@ def _unreadable_keys(known: Iterable[View]) -> Iterator[Finding]:
                 )
 
 
-def _keys_differ(name: str, holders: dict[str, list[str]]) -> Finding:
+def _keys_differ(name: str, holders: dict[str, list[str]], *, rotated: bool) -> Finding:
+    """`rotated`: the agents of all sites that hold them keep these keys equal."""
     groups = [f"{', '.join(sites)} {digest[:8]}" for digest, sites in holders.items()]
     minority = [site for sites in list(holders.values())[1:] for site in sites]
     sizes = [len(sites) for sites in holders.values()]
     tie = sizes[0] == sizes[1]
     where = "the sites hold different" if tie else f"{', '.join(minority)} holds other"
+    meaning = "what one site issues, another may refuse"
+    remedy = (
+        "copy the keys of the site that rotated last to the others, then: isthmus identity status"
+    )
+    if rotated:
+        # A key that is not everywhere signs nowhere; a rotation takes a second, and a silent site holds it.
+        meaning = "a rotation is in flight, or waits for a site"
+        remedy = "isthmus identity key list"
     return Finding(
         code=Code.KEYS_DIFFER,
-        outcome=Outcome.ERROR,
+        outcome=Outcome.WARN if rotated else Outcome.ERROR,
         site=minority[0] if not tie and len(minority) == 1 else None,
-        summary=f"{where} {name} keys: what one site issues, another may refuse",
+        summary=f"{where} {name} keys: {meaning}",
         cause="; ".join(groups),
-        remedy="copy the keys of the site that rotated last to the others, then: "
-        "isthmus identity status",
+        remedy=remedy,
     )
 
 

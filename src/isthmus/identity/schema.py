@@ -45,12 +45,64 @@ CREATE TABLE IF NOT EXISTS {NAME}.replay_position (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4
 """
 
+# One document for each kind of key, without the keys: `isthmus.identity.keys.generations`. Galera
+# certifies concurrent changes of a row, so that a compare-and-set on `revision` has one winner.
+KEY_STATE = f"""
+CREATE TABLE IF NOT EXISTS {NAME}.key_state (
+  kind VARCHAR(16) NOT NULL PRIMARY KEY,
+  revision BIGINT NOT NULL,
+  document LONGTEXT NOT NULL,
+  updated_at DATETIME(6) NOT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
+"""
+
+# The keys, each sealed to one node (`isthmus.identity.keys.sealing`): never in clear.
+KEY_BOX = f"""
+CREATE TABLE IF NOT EXISTS {NAME}.key_box (
+  kind VARCHAR(16) NOT NULL,
+  generation BIGINT NOT NULL,
+  node VARCHAR(64) NOT NULL,
+  sealer VARCHAR(64) NOT NULL,
+  box VARCHAR(512) NOT NULL,
+  PRIMARY KEY (kind, generation, node)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
+"""
+
+# What each node said of its repository. A digest tells nothing about keys of 256 random bits.
+KEY_ACK = f"""
+CREATE TABLE IF NOT EXISTS {NAME}.key_ack (
+  kind VARCHAR(16) NOT NULL,
+  node VARCHAR(64) NOT NULL,
+  revision BIGINT NOT NULL,
+  digest CHAR(64) NOT NULL,
+  at DATETIME(6) NOT NULL,
+  trouble VARCHAR(512) NULL,
+  PRIMARY KEY (kind, node)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
+"""
+
+KEY_EVENT = f"""
+CREATE TABLE IF NOT EXISTS {NAME}.key_event (
+  id CHAR(36) NOT NULL PRIMARY KEY,
+  kind VARCHAR(16) NOT NULL,
+  at DATETIME(6) NOT NULL,
+  revision BIGINT NOT NULL,
+  operator VARCHAR(255) NOT NULL,
+  event VARCHAR(1024) NOT NULL,
+  KEY event_of (kind, revision)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
+"""
+
 STATEMENTS: tuple[str, ...] = (
     f"CREATE DATABASE IF NOT EXISTS {NAME} DEFAULT CHARACTER SET utf8mb4",
     HEARTBEAT.strip(),
     WRITER.strip(),
     WRITER_ROW,
     REPLAY_POSITION.strip(),
+    KEY_STATE.strip(),
+    KEY_BOX.strip(),
+    KEY_ACK.strip(),
+    KEY_EVENT.strip(),
 )
 
 
@@ -68,6 +120,30 @@ def agent_grants(user: str, host: str = "%") -> tuple[str, ...]:
         f"GRANT SELECT ON mysql.wsrep_cluster_members TO {account}",
         f"GRANT SELECT, INSERT, UPDATE ON {NAME}.heartbeat TO {account}",
         f"GRANT SELECT, UPDATE ON {NAME}.writer TO {account}",
+        f"GRANT SELECT, INSERT, UPDATE ON {NAME}.key_state TO {account}",
+        f"GRANT SELECT, INSERT, DELETE ON {NAME}.key_box TO {account}",
+        f"GRANT SELECT, INSERT, UPDATE ON {NAME}.key_ack TO {account}",
+        f"GRANT SELECT, INSERT ON {NAME}.key_event TO {account}",
+    )
+
+
+def credential_grants(user: str, host: str = "%") -> tuple[str, ...]:
+    """What the agent's user needs besides on every identity database where credential keys are rotated:
+    encrypting anew what Keystone has stored. The agent has the keys in any case."""
+    columns = "encrypted_blob, key_hash"
+    return (
+        f"GRANT SELECT (id, {columns}), UPDATE ({columns}) ON keystone.credential TO `{user}`@`{host}`",
+    )
+
+
+def key_grants(user: str, host: str = "%") -> tuple[str, ...]:
+    """What an engine's database user needs to say an operator's word about keys, on every identity
+    database: the boxes are not readable."""
+    account = f"`{user}`@`{host}`"
+    return (
+        f"GRANT SELECT, UPDATE ON {NAME}.key_state TO {account}",
+        f"GRANT SELECT ON {NAME}.key_ack TO {account}",
+        f"GRANT SELECT, INSERT ON {NAME}.key_event TO {account}",
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from isthmus.errors import IsthmusError
-from isthmus.identity import keys
+from isthmus.identity.keys import repository
 from isthmus.lab import (
     clients,
     errors,
@@ -148,11 +148,11 @@ def install_keys(every: Mapping[str, Unit]) -> None:
 
 def _install_repository(repositories: list[Path]) -> None:
     present = [path for path in repositories if path.is_dir()]
-    material = keys.load(present[0]) if present else _new_keys()
+    material = repository.load(present[0]) if present else _new_keys()
     for path in repositories:
         if not path.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
-            keys.install(path, material)
+            repository.install(path, material)
 
 
 def _new_keys() -> dict[int, bytes]:

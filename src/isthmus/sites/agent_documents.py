@@ -103,6 +103,8 @@ class AgentStatus:
     keys: Mapping[str, KeyRepository | Unreadable]
     """By the repository's name: token, credential."""
     queue: Queue | Unreadable
+    rotated: frozenset[str] = frozenset()
+    """Names of the repositories that the agents themselves keep equal."""
 
 
 def parse(document: object, *, site: str) -> AgentStatus:
@@ -122,6 +124,7 @@ def parse(document: object, *, site: str) -> AgentStatus:
         databases=tuple(_database(each) for each in root["databases"].items()),
         keys={each: _repository(value) for each, value in root["keys"].fields().items()},
         queue=_queue(root["queue"]),
+        rotated=_rotated(root),
     )
 
 
@@ -162,6 +165,13 @@ def _repository(field: _Field) -> KeyRepository | Unreadable:
     return KeyRepository(
         digest=digest, keys=field["keys"].count(), primary=field["primary"].count()
     )
+
+
+def _rotated(root: _Field) -> frozenset[str]:
+    """Agents before the rotation of keys do not say so."""
+    if "key_rotation" not in root.fields():
+        return frozenset()
+    return frozenset(root["key_rotation"].fields())
 
 
 def _queue(field: _Field) -> Queue | Unreadable:

@@ -91,3 +91,47 @@ def test_a_file_that_others_can_read_is_refused_with_the_remedy(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigurationError, match="No such file"):
         config.load(tmp_path / "none.yaml")
+
+
+def with_keys(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    password = document["replication"]["password_file"]
+    lifetimes = {"expiration": 3600, "allow_expired_window": 172800, "clock_skew": 60}
+    keys = {
+        "private_key_file": "/node.pem",
+        "nodes": {"madrid": "AAAA", "paris": "BBBB"},
+        "writer": {"host": "127.0.0.1", "port": 3307, "user": "agent", "password_file": password},
+        "kinds": {"token": lifetimes},
+    }
+    return {**document, "keys": {**keys, **changes}}
+
+
+def test_the_keys_are_read(document: dict[str, Any], load: Load) -> None:
+    found = load(with_keys(document)).keys
+    assert found is not None
+    assert found.kinds["token"].lifetime == 176_520  # type: ignore[index]
+    assert found.writer.account.password == "hidden"
+    assert "hidden" not in repr(found)
+
+
+LIFETIMES = {"expiration": 3600, "allow_expired_window": 172800, "clock_skew": 60}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"nodes": {"paris": "BBBB"}}, "keys.nodes does not name madrid"),
+        ({"kinds": {}}, "keys.kinds must not be empty"),
+        ({"kinds": {"jws": LIFETIMES}}, "keys.kinds.jws is none of token, receipt, credential"),
+        ({"kinds": {"receipt": LIFETIMES}}, "does not say where the receipt keys are"),
+        ({"kinds": {"token": {"expiration": 1}}}, "missing: keys.kinds.token.allow_expired_window"),
+        (
+            {"kinds": {"token": {**LIFETIMES, "interval": 3600}}},
+            r"176520 / 3600 = 49.03.*52 keys, and max_active_keys is 6",
+        ),
+    ],
+)
+def test_keys_that_cannot_be_rotated_safely_are_refused(
+    document: dict[str, Any], load: Load, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(errors.ConfigurationError, match=words):
+        load(with_keys(document, **changes))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isthmus.cli import identity, main, site, status
+from isthmus.cli import identity, identity_key, main, site, status
 
 PASSWORD = "not-to-be-shown"
 TOKEN = "gAAAA-not-to-be-shown"
@@ -244,6 +244,13 @@ def isthmus(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
             "site show": site.Show,
             "status": status.Status,
             "identity status": identity.Status,
+            "identity key list": identity_key.List,
+            "identity key rotate": identity_key.Rotate,
+            "identity key watch": identity_key.Watch,
+            "identity key fence": identity_key.Fence,
+            "identity key unfence": identity_key.Unfence,
+            "identity key replace": identity_key.Replace,
+            "identity key history": identity_key.History,
         }
         for name, command in commands.items():
             application.command_manager.add_command(name, command)

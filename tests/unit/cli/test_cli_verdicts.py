@@ -281,3 +281,21 @@ def test_the_outcome_is_that_of_the_worst_finding_and_every_dead_site_has_exactl
     for name in down:
         assert [code for code, site in codes(report) if site == name] == ["site-down"]
     assert report.document()["outcome"] == report.outcome
+
+
+def test_keys_that_agents_rotate_may_differ_for_a_moment():
+    def rotating(documents: dict[str, Any]) -> None:
+        documents["madrid"]["keys"]["token"] = OTHER_KEYS
+        for document in documents.values():
+            document["key_rotation"] = {"token": {"revision": 3}}
+
+    report = judged(rotating)
+    assert codes(report) == [("keys-differ", "madrid")]
+    assert report.outcome == "WARN"
+    assert report.findings[0].remedy == "isthmus identity key list"
+
+    def one_without(documents: dict[str, Any]) -> None:
+        rotating(documents)
+        documents["madrid"].pop("key_rotation")
+
+    assert judged(one_without).outcome == "ERROR"

@@ -1,4 +1,4 @@
-"""The application: routes of the engine itself, of service addresses and of tracing."""
+"""The application: routes of the engine itself, of keys, service addresses and tracing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio.to_thread
 import fastapi
 
 import isthmus
-from isthmus.engine.api import faults, health, networks, peers, sites
+from isthmus.engine.api import faults, health, keys, networks, peers, sites
 from isthmus.engine.core import Engine
 
 _OTHERS = ("isthmus.network.addresses.api", "isthmus.network.tracing.api")
@@ -34,11 +34,11 @@ def build(engine: Engine, *others: fastapi.APIRouter) -> fastapi.FastAPI:
     app = fastapi.FastAPI(
         lifespan=_with_many_threads,
         title="Isthmus engine",
-        summary=f"Stretched networks, service addresses, recovery; this is the engine of {engine.site}",
+        summary=f"Stretched networks, service addresses, keys, recovery; this is the engine of {engine.site}",
         description=isthmus.__doc__ or "",
     )
     faults.install(app)
-    for router in (health.router, peers.router, networks.router, sites.router):
+    for router in (health.router, peers.router, networks.router, sites.router, keys.router):
         app.include_router(router(engine))
     for name in _OTHERS:
         if importlib.util.find_spec(name) is not None:

@@ -4,6 +4,7 @@ The parts and who knows whom::
 
     wsgi             the WSGI entry: puts the parts below around stock Keystone
     ├─ routing       readers use the replica, and a request reads what it has written
+    ├─ fencing       a fenced site issues no tokens, and says so
     ├─ unavailable   a database that refuses becomes 503 with a clear body
     └─ runtime       this process's queue and its replay
     identity, shadow_users, revoke, trust

@@ -24,7 +24,7 @@ from keystone.common import rbac_enforcer
 from keystone.server.flask import core as flask_core
 from oslo_context import context
 
-from isthmus.plugins.keystone import options, routing, runtime, unavailable
+from isthmus.plugins.keystone import fencing, options, routing, runtime, unavailable
 
 
 def _make_application() -> Any:
@@ -38,7 +38,7 @@ def _make_application() -> Any:
         )
     _warm_up(application)
     runtime.replay_in_children()
-    return unavailable.Middleware(application, before=_before_request)
+    return fencing.Middleware(unavailable.Middleware(application, before=_before_request))
 
 
 @contextlib.contextmanager

@@ -2,22 +2,31 @@
 once.
 
 The format is Keystone's: a directory of files named by number, each a Fernet key; 0 is staged, the
-highest is primary. When to rotate and how keys travel is not decided here.
+highest is primary. Beside them lies a mark, which Keystone does not take for a key (its name is no
+number): by which revision of the document they were made, and whether this site is fenced. It changes
+in the same step as the keys. When to rotate and how keys travel is not decided here.
 """
 
 import base64
 import binascii
 import ctypes
 import hashlib
+import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+GRACE_SECONDS = 30.0
+"""How long a directory that was replaced is kept. A reader that has opened it and not listed it yet must
+not find it half empty: Keystone would sign with the highest index of those that are left."""
+MARK = "isthmus.json"
+"""The name of the mark; `isthmus.plugins.keystone.fencing` reads it too."""
 
 
 class KeyRepositoryError(Exception):
@@ -34,6 +43,15 @@ class Repository:
     digest: str
     keys: int
     primary: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What a repository was made by: `revision` of the document (0: it is not looked after); why its
+    site is `fenced`, None if it is not."""
+
+    revision: int = 0
+    fenced: str | None = None
 
 
 def describe(keys: Mapping[int, bytes]) -> Repository:
@@ -88,22 +106,47 @@ def _valid(key: bytes) -> bool:
         return False
 
 
-def install(path: Path, keys: Mapping[int, bytes]) -> Repository:
+def mark(path: Path) -> Mark:
+    """The mark of the repository at `path`; one that is missing or damaged says nothing."""
+    try:
+        found = json.loads((path / MARK).read_bytes())
+        fenced = found["fenced"]
+        return Mark(revision=int(found["revision"]), fenced=fenced and str(fenced))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Mark()
+
+
+def sweep(path: Path, age: float = GRACE_SECONDS) -> None:
+    """Remove what installations have left beside the repository, if it is older than `age` seconds: the
+    directory that was replaced, and the one that a killed installation was filling."""
+    try:
+        for left in path.parent.glob(f".{path.name}.*"):
+            # Its inode changed last when it was moved.
+            if time.time() - left.stat().st_ctime >= age:
+                shutil.rmtree(left, ignore_errors=True)
+    except OSError:
+        return
+
+
+def install(path: Path, keys: Mapping[int, bytes], said: Mark | None = None) -> Repository:
     """Make the repository at `path` hold exactly `keys`, at once: a reader sees the old set or the
-    new one.
+    new one. One process at a time does this to a repository.
 
     The directory gets mode 0700, its files 0600; the owner stays that of the old directory, else
-    the parent's. Raises `KeyRepositoryError`; then the old repository is as it was.
+    the parent's. The old directory stays beside it, under a name with a dot, until a `sweep`. Raises
+    `KeyRepositoryError`; then the old repository is as it was.
     """
     repository = describe(keys)
+    sweep(path)
     try:
         owner = (path if path.exists() else path.parent).stat()
         fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            _fill(fresh, keys, owner)
+            _fill(fresh, keys, said, owner)
             _swap(fresh, path)
-        finally:
+        except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
+            raise
         _sync(path.parent)
     except OSError as error:
         raise KeyRepositoryError(
@@ -113,14 +156,20 @@ def install(path: Path, keys: Mapping[int, bytes]) -> Repository:
     return repository
 
 
-def _fill(folder: Path, keys: Mapping[int, bytes], owner: os.stat_result) -> None:
-    for index, key in keys.items():
-        file = os.open(folder / str(index), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _fill(
+    folder: Path, keys: Mapping[int, bytes], said: Mark | None, owner: os.stat_result
+) -> None:
+    contents = {str(index): key for index, key in keys.items()}
+    if said is not None:
+        text = json.dumps({"revision": said.revision, "fenced": said.fenced})
+        contents[MARK] = text.encode()
+    for name, content in contents.items():
+        file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "wb") as stream:
-            stream.write(key)
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chown(folder / str(index), owner.st_uid, owner.st_gid)
+        os.chown(folder / name, owner.st_uid, owner.st_gid)
     folder.chmod(0o700)
     os.chown(folder, owner.st_uid, owner.st_gid)
     _sync(folder)

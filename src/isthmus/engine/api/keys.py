@@ -1,0 +1,168 @@
+"""`/v1/identity/keys`: the keys of all sites for people's tools. An engine sees no key.
+
+Reading is answered from this site's own database, which a cut-off site has too. An operator's word is
+written at the site that takes the writes; the agent there carries it out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fastapi
+import pydantic
+
+from isthmus import errors
+from isthmus.engine.core import Engine
+from isthmus.engine.rights import Caller
+from isthmus.identity.keys import records, rotating, showing
+from isthmus.identity.keys.generations import Kind
+from isthmus.network import databases
+
+ATTEMPTS = 10
+"""How often a word is said anew when the agent's own step came first."""
+
+Document = dict[str, Any]
+Word = Callable[[records.Seen], rotating.Change]
+
+
+class _Body(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", str_max_length=200)
+
+
+class Replace(_Body):
+    """What POST .../replace takes."""
+
+    why: str = pydantic.Field(min_length=1)
+
+
+class Fence(_Body):
+    """What POST .../fence takes."""
+
+    node: str
+    why: str = pydantic.Field(default="it is silent", min_length=1)
+    keep: bool = False
+
+
+class Unfence(_Body):
+    """What POST .../unfence takes."""
+
+    node: str
+
+
+def router(engine: Engine) -> fastapi.APIRouter:
+    """The routes; reading needs `reader` or `admin`, everything else `admin`."""
+    routes = fastapi.APIRouter(prefix="/v1/identity/keys", tags=["keys"])
+    admin, reader = fastapi.Depends(engine.require_admin), fastapi.Depends(engine.require_reader)
+
+    @routes.get("")
+    def list_keys(caller: Caller = reader) -> Document:
+        """Generations, acknowledgements and fences of each kind, as this site's database has them."""
+        with _local(engine) as session:
+            found = [records.look(session, kind) for kind in Kind]
+        shown = [each for each in found if each.state.generations or each.acks]
+        return {
+            "asked": engine.site,
+            "kinds": [showing.document(each.state, each.acks, time.time()) for each in shown],
+        }
+
+    @routes.get("/{kind}/history")
+    def history(kind: Kind, limit: int = 50, caller: Caller = reader) -> Document:
+        """What was done, newest first."""
+        with _local(engine) as session:
+            found = records.events(session, kind, max(1, min(limit, 1000)))
+        return {
+            "events": [
+                {
+                    "at": f"{each.at:%Y-%m-%dT%H:%M:%S}.{each.at.microsecond // 1000:03d}Z",
+                    "revision": each.revision,
+                    "by": each.by,
+                    "event": each.event,
+                }
+                for each in found
+            ]
+        }
+
+    @routes.post("/{kind}/rotate", status_code=202)
+    def rotate(kind: Kind, caller: Caller = admin) -> Document:
+        """Have a new key made, acknowledged by all, and used."""
+        return _said(
+            engine, kind, lambda s: rotating.ask_rotation(s.state, caller.user, time.time())
+        )
+
+    @routes.post("/{kind}/replace", status_code=202)
+    def replace(kind: Kind, body: Replace, caller: Caller = admin) -> Document:
+        """Have all keys replaced by a new one at once: all tokens die."""
+        return _said(
+            engine,
+            kind,
+            lambda s: rotating.ask_replacement(s.state, caller.user, time.time(), body.why),
+        )
+
+    @routes.post("/{kind}/fence")
+    def fence(kind: Kind, body: Fence, caller: Caller = admin) -> Document:
+        """Do not wait for a node."""
+        return _said(
+            engine,
+            kind,
+            lambda s: rotating.fence(
+                s.state, body.node, caller.user, time.time(), body.why, keep=body.keep
+            ),
+        )
+
+    @routes.post("/{kind}/unfence")
+    def unfence(kind: Kind, body: Unfence, caller: Caller = admin) -> Document:
+        """Let a node come back whose fence is kept."""
+        return _said(engine, kind, lambda s: rotating.unfence(s.state, body.node, caller.user))
+
+    return routes
+
+
+@contextlib.contextmanager
+def _local(engine: Engine) -> Iterator[databases.Session]:
+    """A session with this site's own database. Raises UnavailableError."""
+    try:
+        with contextlib.closing(databases.reader(engine.reader)) as session:
+            yield session
+    except errors.UnavailableError as error:
+        raise errors.UnavailableError(
+            "the documents of the keys cannot be read",
+            where=error.where,
+            cause=error.cause,
+            unchanged="nothing was changed; Keystone goes on with the keys that it has",
+            next_command="isthmus identity status",
+        ) from error
+
+
+def _said(engine: Engine, kind: Kind, word: Word) -> Document:
+    """Say an operator's word at the writer; the document after it."""
+    try:
+        with contextlib.closing(databases.Session(engine.writer)) as session:
+            for _ in range(ATTEMPTS):
+                seen = records.look(session, kind)
+                change = word(seen)
+                if _first(session, change):
+                    return {"keys": showing.document(change.state, seen.acks, time.time())}
+    except errors.UnavailableError as error:
+        raise errors.UnavailableError(
+            "nothing can be said about the keys now",
+            where=error.where,
+            cause=error.cause,
+            unchanged="nothing, unless the connection broke while the answer was under way",
+            next_command="isthmus identity key list",
+        ) from error
+    raise errors.BusyError(
+        f"the {kind} keys are changing",
+        cause=f"{ATTEMPTS} times somebody else was first",
+        unchanged="nothing was changed",
+        next_command=f"isthmus identity key watch --kind {kind}",
+    )
+
+
+def _first(session: databases.Session, change: rotating.Change) -> bool:
+    try:
+        return records.store(session, change)
+    except databases.LostRaceError:
+        return False
