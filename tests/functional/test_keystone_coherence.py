@@ -1,0 +1,273 @@
+"""A site that answers validations from memory is held against a stock Keystone: the same bytes, before and after every change.
+
+Real MariaDB replication, a real agent, two worker processes with four threads each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+
+import pytest
+from coherent_site import (
+    CACHE_SECONDS,
+    PROOF_SECONDS,
+    Client,
+    CoherentSite,
+    Reply,
+    running_coherent_site,
+)
+from coherent_world import Case, World, new_key, sealed_again
+
+from conditions import wait_for
+
+pytestmark = pytest.mark.functional
+
+# Two processes: enough requests on new connections that both have answered, with a wide margin.
+BOTH_WORKERS = 8
+BEFORE, AFTER_EACH = 60, 2
+SEED = 20260823
+# What a busy machine may add to a bound.
+SLACK_SECONDS = 5.0
+CASES_OF_CHAOS = 3000
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[CoherentSite]:
+    with running_coherent_site() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def world(site: CoherentSite) -> World:
+    return World(site)
+
+
+class Judge:
+    """Asks both Keystones the same and compares.
+
+    The site is asked twice, the second time from memory if the answer may be kept.
+    """
+
+    def __init__(self, site: CoherentSite, world: World) -> None:
+        self._ours, self._stock = Client(site.port), Client(site.stock_port)
+        self._world = world
+        self.statuses: dict[int, int] = {}
+
+    def compare(self, cases: Iterable[Case], when: str) -> list[Reply]:
+        """The stock Keystone's replies, which the site's have equalled."""
+        replies = []
+        for case in cases:
+            # What was kept before a change comes first: it is what could be stale.
+            answers = [case.send(self._ours, self._world.tokens) for _ in range(2)]
+            expected = case.send(self._stock, self._world.tokens)
+            self.statuses[expected.status] = self.statuses.get(expected.status, 0) + 1
+            for answer in answers:
+                assert answer == expected, (when, case)
+                assert answer.request_id.startswith("req-")
+            assert answers[0].request_id != answers[1].request_id
+            replies.append(expected)
+        return replies
+
+
+def plain(subject: str) -> Case:
+    return Case(method="GET", caller="admin", subject=subject, query="", header=0)
+
+
+def validations(site: CoherentSite, token: str) -> set[int]:
+    """What both workers say of a token, on new connections."""
+    said = {**site.admin_headers, "X-Subject-Token": token}
+    answers = [
+        Client(site.port).ask("GET", "/v3/auth/tokens", said).status for _ in range(BOTH_WORKERS)
+    ]
+    return set(answers)
+
+
+def person(site: CoherentSite, world: World, name: str) -> tuple[str, str]:
+    """A new user's id, and a token of theirs."""
+    return world.add_user(name), site.token({"id": world.ids[name]})
+
+
+def test_repeated_validations_do_not_ask_the_database(site: CoherentSite, world: World) -> None:
+    """A database that stands still answers nothing, so that whoever answers does it from memory."""
+    client, case = Client(site.port), plain("frank")
+    first = case.send(client, world.tokens)
+    site.proven()
+    assert case.send(client, world.tokens) == first
+    with site.frozen(site.replica.pid):
+        began = time.monotonic()
+        assert case.send(client, world.tokens) == first
+        assert time.monotonic() - began < PROOF_SECONDS
+
+
+def test_answers_are_the_same_bytes_before_and_after_every_change(
+    site: CoherentSite, world: World
+) -> None:
+    source = random.Random(SEED)  # noqa: S311
+    judge = Judge(site, world)
+    judge.compare(world.cases(source, BEFORE), "before")
+    for number, (what, (names, change)) in enumerate(world.changes.items()):
+        concerned = [plain(name) for name in names]
+        before = judge.compare(concerned, f"before {what}")
+        # Made half at this site, which must show it to the next request, and half elsewhere.
+        if number % 2:
+            change(site.here)
+        else:
+            change(site.elsewhere)
+            site.proven()
+        after = judge.compare(concerned, f"after {what}")
+        assert not any(one == other for one, other in zip(before, after, strict=True)), what
+        judge.compare(world.cases(source, AFTER_EACH), f"after {what}")
+    assert judge.statuses.keys() >= {200, 401, 403, 404}, judge.statuses
+    assert sum(judge.statuses.values()) > 150
+
+
+def test_a_revocation_holds_at_every_worker_at_once_also_when_cut_off(
+    site: CoherentSite, world: World
+) -> None:
+    for cuts in (False, True):
+        _, token = person(site, world, f"revoked-{cuts}")
+        site.proven()
+        assert validations(site, token) == {200}
+        if cuts:
+            site.cut()
+        try:
+            site.here("DELETE", "/auth/tokens", **{"X-Subject-Token": token})
+            assert validations(site, token) == {404}
+        finally:
+            site.heal()
+
+
+def test_no_answer_outlives_its_token(site: CoherentSite, world: World) -> None:
+    _, token = person(site, world, "short")
+    site.proven()
+    ends = time.time() + 4
+    token = sealed_again(site.homes[0] / "fernet-keys", token, ends)
+    said = {**site.admin_headers, "X-Subject-Token": token}
+    client = Client(site.port)
+    answers = []
+    while not answers or answers[-1][1] == 200:
+        before = time.time()
+        answers.append((before, client.ask("GET", "/v3/auth/tokens", said).status))
+    # Keystone's own tokens end at a whole second; this one's life is rounded as Keystone reads it.
+    assert answers[-1][1] == 404
+    assert all(at < ends + 1 for at, status in answers if status == 200)
+    assert len(answers) > 5
+
+
+def test_a_change_of_the_policy_holds_at_once(site: CoherentSite, world: World) -> None:
+    case = Case(method="GET", caller="svc", subject="bob-first", query="", header=0)
+    judge = Judge(site, world)
+    judge.compare([case], "before")
+    files = [home / "policy.yaml" for home in site.homes]
+    try:
+        for file in files:
+            file.write_text('"identity:validate_token": "!"\n')
+        judge.compare([case], "with a policy that refuses")
+    finally:
+        for file in files:
+            file.unlink()
+    assert 403 in judge.statuses
+
+
+def test_a_late_agent_hides_nothing_for_longer_than_its_proof(
+    site: CoherentSite, world: World
+) -> None:
+    user, token = person(site, world, "late")
+    site.proven()
+    assert validations(site, token) == {200}
+    assert site.agent is not None
+    with site.frozen(site.agent.pid):
+        site.elsewhere("PATCH", f"/users/{user}", {"user": {"enabled": False}})
+        site.caught_up()
+        # The answers in memory end with the proof; Keystone's own caches, then used as without Isthmus, by their time.
+        bound = PROOF_SECONDS + CACHE_SECONDS + SLACK_SECONDS
+        wait_for("both workers refuse", lambda: validations(site, token) == {404}, bound)
+        assert site.view() is None
+    wait_for("it is followed again", lambda: site.view() is not None, 15)
+    assert validations(site, token) == {404}
+
+
+def test_without_an_agent_it_is_as_without_and_with_it_again_as_before(
+    site: CoherentSite, world: World
+) -> None:
+    user, token = person(site, world, "again")
+    site.proven()
+    assert validations(site, token) == {200}
+    site.end_agent()
+    assert not site.generations.exists()
+    assert validations(site, token) == {200}
+    site.elsewhere("PATCH", f"/users/{user}", {"user": {"enabled": False}})
+    site.caught_up()
+    site.start_agent()
+    # What happened while nobody followed is not known, and so nothing from before is used.
+    assert validations(site, token) == {404}
+
+
+def test_writes_of_isthmus_itself_change_no_generation(site: CoherentSite) -> None:
+    site.proven()
+    before = site.view()
+    assert before is not None
+    for sequence in range(20):
+        site.master.run(
+            "REPLACE INTO isthmus_identity.replay_position VALUES ('x', 'y', %s, NOW())", sequence
+        )
+    site.proven()
+    after = site.view()
+    assert after is not None
+    assert after.generations == before.generations
+    site.master.run("DELETE FROM keystone.revocation_event WHERE id < 0")
+    site.master.run("INSERT INTO keystone.config_register VALUES ('t', 'd')")
+    site.proven()
+    changed = site.view()
+    assert changed is not None
+    assert changed.generations != before.generations
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+def test_thousands_of_cases_around_changes_in_any_order(site: CoherentSite) -> None:
+    """Fresh worlds, each with its changes in another order and place, until enough cases were compared."""
+    source = random.Random()  # noqa: S311
+    seed = source.randrange(10**9)
+    source.seed(seed)
+    compared = 0
+    while compared < CASES_OF_CHAOS:
+        world = World(site)
+        judge = Judge(site, world)
+        changes = list(world.changes.items())
+        source.shuffle(changes)
+        for what, (names, change) in changes:
+            cases = [*map(plain, names), *world.cases(source, 20)]
+            judge.compare(cases, f"seed {seed}: before {what}")
+            elsewhere = source.random() < 0.5
+            # In another order some changes are refused, because their object is gone: nothing was changed then.
+            with contextlib.suppress(AssertionError):
+                change(site.elsewhere if elsewhere else site.here)
+            site.proven()
+            judge.compare(cases, f"seed {seed}: after {what}")
+        compared += sum(judge.statuses.values())
+
+
+def test_z_a_key_that_is_gone_ends_its_tokens_at_once(site: CoherentSite, world: World) -> None:
+    """The last one: it ends every token there is."""
+    _, token = person(site, world, "sealed")
+    site.proven()
+    assert validations(site, token) == {200}
+    keys = site.homes[0] / "fernet-keys"
+    fresh = keys.with_name("fresh")
+    fresh.mkdir(mode=0o700)
+    for index in "01":
+        (fresh / index).write_bytes(new_key())
+    old = keys.with_name("old")
+    keys.rename(old)
+    fresh.rename(keys)
+    said = {**site.admin_headers, "X-Subject-Token": token}
+    statuses = {
+        Client(site.port).ask("GET", "/v3/auth/tokens", said).status for _ in range(BOTH_WORKERS)
+    }
+    assert statuses == {401}
+    shutil.rmtree(old)
