@@ -239,6 +239,10 @@ class CoherentSite(Site):
 
         wait_for("the agent has counted what was written", counted, 15)
 
+    def replayed(self) -> None:
+        """Wait until the writer has what this site has queued."""
+        wait_for("the queue has been replayed", lambda: self.pending() == 0, 15)
+
     def elsewhere(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         """A request of the administrator's to the stock Keystone."""
         said = {**self.admin_headers, **headers}
