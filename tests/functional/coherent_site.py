@@ -52,24 +52,26 @@ class Reply:
 class Client:
     """One connection to one Keystone, kept open as long as the server keeps it."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, *, seconds: float = 60.0) -> None:
+        self._port, self._seconds = port, seconds
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> Reply:
+        """The reply; a connection that the server has closed meanwhile is replaced once."""
         for attempt in (1, 2):
-            if self._connection is None:
-                self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
             try:
-                return self._ask(method, path, headers, body)
+                return self.once(method, path, headers, body)
             except (http.client.HTTPException, OSError):
                 self.close()
                 if attempt == 2:
                     raise
         raise AssertionError
 
-    def _ask(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> Reply:
-        assert self._connection is not None
+    def once(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> Reply:
+        """The reply; raises OSError (TimeoutError among them) or http.client.HTTPException."""
+        if self._connection is None:
+            address = "127.0.0.1", self._port
+            self._connection = http.client.HTTPConnection(*address, timeout=self._seconds)
         content = None if body is None else json.dumps(body)
         said = {"Host": HOST, **headers}
         if content is not None:
@@ -141,7 +143,8 @@ class CoherentSite(Site):
         # In a file: stock Keystone takes the server's command line for its own.
         (self.stock_home / "gunicorn.conf.py").write_text(
             f"wsgi_app = 'keystone.wsgi.api:application'\nbind = '127.0.0.1:{self.stock_port}'\n"
-            "worker_class = 'gthread'\nworkers = 1\nthreads = 4\npreload_app = True\n"
+            # One thread, so that a test knows what it has cached.
+            "worker_class = 'gthread'\nworkers = 1\nthreads = 1\npreload_app = True\n"
         )
 
     def start_keystone(self) -> None:

@@ -121,16 +121,16 @@ class World:
         for role in self.site.elsewhere("GET", "/roles").json["roles"]:
             self.ids[f"role:{role['name'].removesuffix(f'-{self._mark}')}"] = role["id"]
         self._make("services", "service", "compute", type="compute")
-        self._endpoint("public")
+        self._endpoint("public", self.site.elsewhere)
 
-    def _endpoint(self, interface: str) -> str:
+    def _endpoint(self, interface: str, do: Callable[..., Reply]) -> str:
         endpoint = {
             "service_id": self.ids["compute"],
             "interface": interface,
             "url": "http://compute.example/v2.1/$(project_id)s",
             "region_id": "madrid",
         }
-        answer = self.site.elsewhere("POST", "/endpoints", {"endpoint": endpoint})
+        answer = do("POST", "/endpoints", {"endpoint": endpoint})
         self.ids[f"endpoint:{interface}"] = answer.json["endpoint"]["id"]
         return self.ids[f"endpoint:{interface}"]
 
@@ -270,7 +270,7 @@ class World:
                 patch(first, "project", **named("premier")),
             ),
             "a domain is renamed": (("frank",), patch(other, "domain", **named("elsewhere"))),
-            "an endpoint comes": (("svc",), lambda _: self._endpoint("internal")),
+            "an endpoint comes": (("svc",), lambda do: self._endpoint("internal", do)),
             "a service is disabled": (("svc",), patch(compute, "service", enabled=False)),
             "a service is enabled": (("svc",), patch(compute, "service", enabled=True)),
             "an endpoint goes": (

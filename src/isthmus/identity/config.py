@@ -23,8 +23,8 @@ NETWORK_PORT = 9696
 CLUSTER_GTID_DOMAIN = 100
 CLUSTER_SERVER_ID = 100
 
-# How long a token answer may be cached in Keystone's memcached. Nobody invalidates another site's cache yet, so this is what
-# a revocation made elsewhere waits for, on top of the replication lag.
+# How long a token answer may be cached in Keystone's memcached. Nobody invalidates another site's cache, so this is what
+# a revocation made elsewhere waits for, on top of the replication lag, where no agent follows the databases.
 CACHE_SECONDS = 5
 
 # A pooled connection stays where the load balancer put it: at a stale replica or another site's database, if nothing better
@@ -57,8 +57,12 @@ def keystone(
     credential_keys: str,
     queue: str,
     log_file: str,
+    generation_file: str | None = None,
 ) -> str:
-    """keystone.conf of one site: readers at the site's own replica, writers at the writer site, the site kit's drivers."""
+    """keystone.conf of one site: readers at the site's own replica, writers at the writer site, the site kit's drivers.
+
+    `generation_file`: where the agent of this host tells that the databases have changed; None leaves it to Keystone's default.
+    """
     account = f"mysql+pymysql://keystone:{database_password}@{front}"
     timeouts = "charset=utf8mb4&connect_timeout=3&read_timeout=10&write_timeout=10"
     return ini(
@@ -97,7 +101,11 @@ def keystone(
             "trust": {"driver": "isthmus"},
             "security_compliance": {"lockout_failure_attempts": 6, "lockout_duration": 60},
             "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
-            "isthmus": {"site": site, "queue_path": queue},
+            "isthmus": {
+                "site": site,
+                "queue_path": queue,
+                **({"generation_path": generation_file} if generation_file else {}),
+            },
         }
     )
 

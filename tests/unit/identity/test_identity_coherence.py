@@ -117,6 +117,18 @@ class Following(RuleBasedStateMachine):
         if request.shown is not None and request.generation == self.state.generation:
             self.kept.append(Kept(request.generation, request.shown))
 
+    @precondition(lambda self: self.looking is None)
+    @rule()
+    def look(self) -> None:
+        self.begin_look()
+        self.end_look()
+
+    @precondition(lambda self: not self.state.changing)
+    @rule()
+    def request(self) -> None:
+        """A whole one between two other steps."""
+        self.kept.append(Kept(self.state.generation, self.database.shown()))
+
     @invariant()
     def nothing_kept_is_older_than_the_proof(self) -> None:
         proven = max(shown for at, shown in self.history if at <= self.state.proven_at)
@@ -130,7 +142,7 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=150, stateful_step_count=40)
+TestFollowing.settings = settings(max_examples=200, stateful_step_count=30)
 
 
 START = coherence.begin(10, 1.0, Place(1, 300))
