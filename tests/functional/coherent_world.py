@@ -299,7 +299,7 @@ class World:
             ),
             "a system role goes": (("alice-system",), delete(self.system)),
             "an inherited role goes": ((), delete(self.inherited)),
-            "a group is left": (("alice-domain", "by-ruled"), delete(self.membership)),
+            "a group is left": ((), delete(self.membership)),
             "a project is deleted": ((), delete(second)),
         }
 

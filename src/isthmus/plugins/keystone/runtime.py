@@ -153,11 +153,15 @@ def _counter(section: Any) -> writes.Counter | None:
 
 
 def _clock(section: Any, queue: journal.Journal, counter: writes.Counter | None) -> moments.Clock:
+    if counter is None:
+        return moments.Clock(
+            view=lambda: None, writes=lambda: 0, revocations=lambda: 0, files=lambda: 0
+        )
     reader = generations.Reader(section.generation_path, limit_seconds=section.proof_max_age)
     files = _files(keystone.conf.CONF)
     return moments.Clock(
-        view=reader.view if counter is not None else lambda: None,
-        writes=counter.value if counter is not None else lambda: 0,
+        view=reader.view,
+        writes=counter.value,
         revocations=queue.revocations_seen,
         files=lambda: signatures.of(files),
     )
