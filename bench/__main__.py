@@ -20,6 +20,7 @@ from bench import (
     start,
     stretching,
     tokens,
+    validation,
     wan,
     window,
 )
@@ -28,11 +29,13 @@ from bench.launching import Measure
 from isthmus.lab import home
 
 # `start` takes the lab down and up, so the others measure a fresh one; `faults` comes last because it leaves the writer elsewhere.
+# `validation` needs no lab.
 IDENTITY: dict[str, Measure] = {
     "start": start.measure,
     "lag": lag.measure,
     "wan": wan.measure,
     "tokens": tokens.measure,
+    "validation": validation.measure,
     "faults": faults.measure,
 }
 
@@ -52,6 +55,7 @@ RECOVERY: dict[str, Measure] = {
 }
 
 TAKES = {
+    "validation": validation.TAKES,
     "reach": reach.TAKES,
     "scale": scale.TAKES,
     "addresses": addresses.TAKES,

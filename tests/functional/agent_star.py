@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,8 +20,11 @@ import agent_databases as db
 
 from conditions import wait_for
 from isthmus.identity import schema
+from isthmus.plugins.keystone import generations
 
 PORT = 8990
+# How old a proof may be; longer than an operator would choose, because the machine may be busy.
+PROOF_NS = 3_000_000_000
 # Shorter than an operator would choose, so that a test need not wait for the defaults.
 POLICY = {
     "lag_limit_seconds": 3,
@@ -120,8 +124,16 @@ class Star:
             "databases": [{**database, "home": "paris"} if replica else database],
             "masters": {s.name: {"host": s.host, "port": s.port} for s in (self.paris, self.lyon)},
             "replication": {"user": "repl", "password_file": str(self.password)},
+            "generation_file": str(self.folder / f"{site}.generations"),
             "policy": POLICY,
         }
+
+    def generation(self, site: str) -> int | None:
+        """What Keystones of a site are told of its database: an even number, or None while nothing can be told."""
+        content = (self.folder / f"{site}.generations").read_bytes()
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        view = generations.parse(content, now=now, limit=PROOF_NS)
+        return None if view is None or view.changing else next(iter(view.generations.values()))
 
     def seed(self) -> str:
         """Make the cluster's data once, give every database a copy, return the position."""

@@ -158,6 +158,11 @@ read_only={"ON" if read_only else "OFF"}
             cursor.execute(statement, arguments or None)
             return list(cursor.fetchall())
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

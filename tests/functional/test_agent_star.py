@@ -1,5 +1,6 @@
 """The agent against real databases: who is read, who takes the writes, what is followed."""
 
+import json
 import signal
 from collections.abc import Iterator
 
@@ -35,6 +36,49 @@ def test_one_site_takes_the_writes_and_every_database_may_be_read(star: agent_st
 
 def test_the_agent_is_small(star: agent_star.Star) -> None:
     assert star.agents["madrid"].memory_mb() < 40
+
+
+def test_a_change_makes_a_new_generation_at_every_site_and_heartbeats_make_none(
+    star: agent_star.Star,
+) -> None:
+    sites = list(star.agents)
+    wait_for("all are followed", lambda: None not in map(star.generation, sites), NOTICED)
+    before = {site: star.generation(site) for site in sites}
+    beats = "SELECT max(sequence) FROM isthmus_identity.heartbeat"
+    beat = star.madrid.value(beats)
+    wait_for("heartbeats arrive", lambda: star.madrid.value(beats) >= beat + 4, NOTICED)
+    wait_for("proofs arrive", lambda: None not in map(star.generation, sites), NOTICED)
+    assert {site: star.generation(site) for site in sites} == before
+    star.lyon.rows("INSERT INTO keystone.project VALUES (4711)")
+    for site in sites:
+        wait_for(
+            f"{site} has counted it",
+            lambda site=site: star.generation(site) not in (None, before[site]),  # type: ignore[misc]
+            NOTICED,
+        )
+
+
+def test_a_database_that_stands_still_is_not_followed_and_begins_anew(
+    star: agent_star.Star,
+) -> None:
+    wait_for("it is followed", lambda: star.generation("madrid") is not None, NOTICED)
+    before = star.generation("madrid")
+    star.madrid.send(signal.SIGSTOP)
+    try:
+        wait_for("its proof is old", lambda: star.generation("madrid") is None, NOTICED)
+    finally:
+        star.madrid.send(signal.SIGCONT)
+    wait_for("it is followed", lambda: star.generation("madrid") not in (None, before), NOTICED)
+
+
+def test_a_log_that_was_emptied_makes_a_new_generation(star: agent_star.Star) -> None:
+    wait_for("it is followed", lambda: star.generation("madrid") is not None, NOTICED)
+    before = star.generation("madrid")
+    star.madrid.rows("RESET MASTER")
+    wait_for("it begins anew", lambda: star.generation("madrid") not in (None, before), NOTICED)
+    coherence = json.loads(star.agents["madrid"].get("status")[1])["coherence"]["replica-paris"]
+    assert coherence["followed"] is True
+    assert coherence["error"] is None
 
 
 def test_a_replica_that_does_not_apply_leaves_the_balancer_and_returns(

@@ -120,6 +120,7 @@ class Config:
     replication: Account
     key_repositories: Mapping[str, Path]
     queue: Path | None
+    generation_file: Path | None
     policy: Policy
     keys: Keys | None = None
 
@@ -229,7 +230,7 @@ class _Node:
 
 def _config(root: _Node) -> Config:
     required = "site listen writer_preference databases"
-    optional = "masters replication key_repositories queue policy keys"
+    optional = "masters replication key_repositories queue generation_file policy keys"
     top = root.fields(required, optional)
     config = Config(
         site=top["site"].text(),
@@ -240,6 +241,7 @@ def _config(root: _Node) -> Config:
         replication=_optional(top, "replication", _account) or Account(user="", password=""),
         key_repositories=_optional(top, "key_repositories", _paths) or {},
         queue=_optional(top, "queue", lambda node: Path(node.text())),
+        generation_file=_optional(top, "generation_file", lambda node: Path(node.text())),
         policy=_optional(top, "policy", _policy) or Policy(),
         keys=_optional(top, "keys", _keys),
     )
@@ -361,6 +363,8 @@ def _consistent(config: Config) -> None:
         raise _WrongError("databases: two have the same name")
     if config.keys is not None:
         _consistent_keys(config, config.keys)
+    if config.generation_file is not None and not config.replication.user:
+        raise _WrongError("generation_file needs replication, the account that may read the log")
     for database in config.databases:
         _consistent_database(config, database)
 

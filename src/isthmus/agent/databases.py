@@ -43,7 +43,8 @@ class DatabaseError(Exception):
 
 
 @contextlib.contextmanager
-def _translated(address: Address) -> Iterator[None]:
+def translated(address: Address) -> Iterator[None]:
+    """Turn the driver's errors into `DatabaseError`."""
     try:
         yield
     except pymysql.Error as error:
@@ -69,7 +70,7 @@ class Session:
 
     def __init__(self, address: Address, account: Account, seconds: float = LOOK_SECONDS) -> None:
         self.address = address
-        with _translated(address):
+        with translated(address):
             self._connection = pymysql.connect(
                 host=address.host,
                 port=address.port,
@@ -85,13 +86,13 @@ class Session:
             )
 
     def rows(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
-        with _translated(self.address), self._connection.cursor() as cursor:
+        with translated(self.address), self._connection.cursor() as cursor:
             cursor.execute(statement, arguments or None)
             return [dict(row) for row in cursor.fetchall()]
 
     def change(self, statement: str, *arguments: object) -> int:
         """Run a statement and return the number of rows that it changed."""
-        with _translated(self.address), self._connection.cursor() as cursor:
+        with translated(self.address), self._connection.cursor() as cursor:
             return int(cursor.execute(statement, arguments or None))
 
     def value(self, statement: str, *arguments: object) -> Any:
@@ -99,7 +100,7 @@ class Session:
         return next(iter(rows[0].values())) if rows else None
 
     def close(self) -> None:
-        with _translated(self.address):
+        with translated(self.address):
             self._connection.close()
 
 

@@ -21,7 +21,8 @@ from typing import Any
 import yaml
 
 from isthmus import errors
-from isthmus.agent import config, http, sources
+from isthmus.agent import binlog, config, generations, http, sources
+from isthmus.agent.following import Follower
 from isthmus.agent.looping import Loop
 from isthmus.agent.watching import MasterWatch, NodeWatch, ReplicaWatch
 
@@ -46,13 +47,22 @@ class Agent:
             else NodeWatch(settings, database)
             for database in settings.databases
         }
+        self._generations = _generations(settings)
+        self.followers = _followers(settings, self._generations)
         self._servers: list[http.Server] = []
         self._keying = _keying(settings, self.writes)
 
     @property
     def _loops(self) -> list[Loop]:
         actors: list[Loop] = [watch.actor for watch in self.watches.values()]
-        return [*self.masters.values(), *self.watches.values(), *actors, *self._keying]
+        followers: list[Loop] = list(self.followers.values())
+        return [
+            *self.masters.values(),
+            *self.watches.values(),
+            *actors,
+            *followers,
+            *self._keying,
+        ]
 
     def writes(self) -> bool:
         """Whether a database of this site takes the writes now."""
@@ -75,6 +85,8 @@ class Agent:
         deadline = time.monotonic() + STOP_SECONDS
         for loop in self._loops:
             loop.join(max(0.0, deadline - time.monotonic()))
+        if self._generations is not None:
+            self._generations.close()
 
     def answer(self, path: str) -> http.Answer:
         """The answer to GET `path`."""
@@ -105,6 +117,10 @@ class Agent:
             "keys": sources.key_repositories(self.settings.key_repositories),
             "key_rotation": self._keying[0].status if self._keying else {},
             "queue": sources.queue(self.settings.queue),
+            "coherence": {
+                name: follower.told.document(binlog.clock())
+                for name, follower in self.followers.items()
+            },
         }
 
 
@@ -130,6 +146,25 @@ def _masters(settings: config.Config) -> dict[str, MasterWatch]:
     if config.Kind.REPLICA not in kinds:
         return {}
     return {name: MasterWatch(name, address, account) for name, address in settings.masters.items()}
+
+
+def _generations(settings: config.Config) -> generations.File | None:
+    """The generation file; without it Keystones only lose speed, so that the agent goes on."""
+    if settings.generation_file is None:
+        return None
+    try:
+        return generations.File(settings.generation_file)
+    except errors.UnavailableError as error:
+        log.warning("%s", error.describe())
+        return None
+
+
+def _followers(settings: config.Config, file: generations.File | None) -> dict[str, Follower]:
+    """One for each database of the site, if there is a file to tell it."""
+    if file is None:
+        return {}
+    account = settings.replication
+    return {d.name: Follower(d, account, file) for d in settings.databases}
 
 
 def _utc(time: datetime) -> str:

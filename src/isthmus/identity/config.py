@@ -26,8 +26,8 @@ NETWORK_PORT = 9696
 CLUSTER_GTID_DOMAIN = 100
 CLUSTER_SERVER_ID = 100
 
-# How long a token answer may be cached in Keystone's memcached. Nobody invalidates another site's cache yet, so this is what
-# a revocation made elsewhere waits for, on top of the replication lag.
+# How long a token answer may be cached in Keystone's memcached. Nobody invalidates another site's cache, so this is what
+# a revocation made elsewhere waits for, on top of the replication lag, where no agent follows the databases.
 CACHE_SECONDS = 5
 
 # The middleware's own cache comes on top of Keystone's, and keeps what was revoked alive; ten seconds keep a revocation's bound
@@ -68,8 +68,12 @@ def keystone(
     credential_keys: str,
     queue: str,
     log_file: str,
+    generation_file: str | None = None,
 ) -> str:
-    """keystone.conf of one site: readers at the site's own replica, writers at the writer site, the site kit's drivers."""
+    """keystone.conf of one site: readers at the site's own replica, writers at the writer site, the site kit's drivers.
+
+    `generation_file`: where the agent of this host tells that the databases have changed; None leaves it to Keystone's default.
+    """
     login = f"keystone:{urllib.parse.quote(database_password, safe='')}"
     database = f"mysql+pymysql://{login}@{front}"
     timeouts = "charset=utf8mb4&connect_timeout=3&read_timeout=10&write_timeout=10"
@@ -109,7 +113,11 @@ def keystone(
             "trust": {"driver": "isthmus"},
             "security_compliance": {"lockout_failure_attempts": 6, "lockout_duration": 60},
             "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
-            "isthmus": {"site": site, "queue_path": queue},
+            "isthmus": {
+                "site": site,
+                "queue_path": queue,
+                **({"generation_path": generation_file} if generation_file else {}),
+            },
         }
     )
 

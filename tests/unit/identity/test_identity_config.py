@@ -54,6 +54,11 @@ def test_keystone_loads_the_site_kit() -> None:
     assert conf["isthmus"]["queue_path"] == "/queue.sqlite"
 
 
+def test_keystone_knows_where_its_agent_tells_of_changes_if_that_is_said() -> None:
+    assert keystone(generation_file="/run/g")["isthmus"]["generation_path"] == "/run/g"
+    assert "generation_path" not in keystone()["isthmus"]
+
+
 def test_receipts_and_tokens_share_their_keys_so_that_both_work_at_every_site() -> None:
     conf = keystone()
     assert conf["fernet_receipts"]["key_repository"] == conf["fernet_tokens"]["key_repository"]

@@ -66,6 +66,8 @@ def replica(
         follow_timeout=0.0,
         revocation_timeout=0.0,
         backoff_limit=0.5,
+        coherence=False,
+        answers_mib=1,
     )
     monkeypatch.setattr(runtime, "_runtime", runtime._make(section))
     engine = factory.get_reader_engine()

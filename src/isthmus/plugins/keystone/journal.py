@@ -123,6 +123,15 @@ class Journal:
         except JournalUnavailableError:
             return self._last.entries
 
+    def revocations_seen(self) -> tuple[int, int]:
+        """Another value after any process has queued a revocation: the newest one's sequence, and how many there are.
+
+        Raises JournalUnavailableError.
+        """
+        with self._usable() as connection:
+            found = self._read_revocations(connection)
+        return (found[-1].sequence if found else 0), len(found)
+
     def of_user(self, user_id: str) -> tuple[entries.Entry, ...]:
         """Every entry of a user in the file, like ``revocations``; none if it cannot be read."""
         query = f"SELECT {_COLUMNS} FROM entry WHERE user_id = ? ORDER BY sequence"  # noqa: S608

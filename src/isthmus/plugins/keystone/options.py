@@ -57,6 +57,49 @@ OPTIONS = [
         help="Longest pause in seconds between two attempts to replay the queue. The default keeps "
         "the delay after healing below the time in which a person starts to wonder.",
     ),
+    cfg.BoolOpt(
+        "coherence",
+        default=True,
+        help="Answer repeated validations from memory while the agent of this host proves that "
+        "nothing has changed. Without the agent's generation file it has no effect.",
+    ),
+    cfg.StrOpt(
+        "generation_path",
+        default="/run/isthmus/generations",
+        help="The generation file of the agent on this host (generation_file in its "
+        "configuration). It must belong to root or to Keystone's user and be writable by nobody else.",
+    ),
+    cfg.FloatOpt(
+        "proof_max_age",
+        default=1.0,
+        min=0.3,
+        max=60.0,
+        help="How old the agent's proof may be in seconds before this process steps aside: the "
+        "bound on what an agent that hangs can hide. A proof comes ten times a second; the default "
+        "leaves room for a busy host.",
+    ),
+    cfg.FloatOpt(
+        "answer_max_age",
+        default=300.0,
+        min=0.0,
+        help="How long an answer is given from memory in seconds, although nothing has changed. It "
+        "bounds what a change that is in no binary log can do. The default is what "
+        "keystonemiddleware does by default without any proof. 0 keeps no answer.",
+    ),
+    cfg.FloatOpt(
+        "external_max_age",
+        default=0.0,
+        min=0.0,
+        help="The same for users whose truth is not in the database (LDAP, federation), whom "
+        "nobody follows. The default never gives an answer about them from memory.",
+    ),
+    cfg.IntOpt(
+        "answers_mib",
+        default=64,
+        min=1,
+        help="Memory for answers in each Keystone process, in MiB. The default holds some 5,000 "
+        "with a catalog of 60 endpoints; those that were given longest ago leave first.",
+    ),
 ]
 
 

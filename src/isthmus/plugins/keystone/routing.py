@@ -30,11 +30,12 @@ from keystone.common import sql
 from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log
 
-from isthmus.plugins.keystone import scope
+from isthmus.plugins.keystone import generations, scope
 
 LOG = log.getLogger(__name__)
 
 _COMMITTED = "isthmus_committed"
+_SERVER = "isthmus_server"
 _PROBE_SECONDS = 0.005
 _GTID = re.compile(r"(\d+)-(\d+)-(\d+)")
 
@@ -81,8 +82,10 @@ class SiteFactory(enginefacade._TransactionFactory):  # type: ignore[misc]
     def _observe(self) -> None:
         """Attach the events; a site without a replica of its own has nothing to follow."""
         _report_errors(self._writer_engine, scope.Side.WRITER)
+        _name_servers(self._writer_engine)
         if self._reader_engine is not self._writer_engine:
             _report_errors(self._reader_engine, scope.Side.READER)
+            _name_servers(self._reader_engine)
             _follow_commits(self._writer_engine, self._reader_engine, self._follow_timeout)
 
 
@@ -96,6 +99,34 @@ def _report_errors(engine: Any, side: scope.Side) -> None:
             request.side = side
 
     sqlalchemy.event.listen(engine, "handle_error", remember)
+
+
+def _name_servers(engine: Any) -> None:
+    """Note in the request's scope which servers it uses: a load balancer may have chosen any."""
+
+    def connected(dbapi_connection: Any, record: Any) -> None:
+        record.info[_SERVER] = _server(dbapi_connection)
+
+    def taken(_dbapi_connection: Any, record: Any, _proxy: Any) -> None:
+        request = scope.current()
+        if request is not None:
+            request.databases.add(record.info.get(_SERVER))
+
+    sqlalchemy.event.listen(engine, "connect", connected)
+    sqlalchemy.event.listen(engine, "checkout", taken)
+
+
+def _server(dbapi_connection: Any) -> bytes | None:
+    """Which server this is; None if it does not say, which only keeps its answers from being kept."""
+    try:
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute(generations.IDENTITY)
+            identity = cursor.fetchone()[0]
+        dbapi_connection.rollback()
+    except Exception as error:
+        LOG.info("A database does not say which it is: %s", type(error).__name__)
+        return None
+    return generations.digest(str(identity))
 
 
 def _follow_commits(writer: Any, reader: Any, timeout: float) -> None:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keystone.conf
@@ -21,7 +22,18 @@ from oslo_config import cfg
 from oslo_log import log
 from oslo_utils import timeutils
 
-from isthmus.plugins.keystone import delivery, entries, journal, options, replay
+from isthmus.plugins.keystone import (
+    answers,
+    delivery,
+    entries,
+    generations,
+    journal,
+    moments,
+    options,
+    replay,
+    signatures,
+    writes,
+)
 
 LOG = log.getLogger(__name__)
 
@@ -40,6 +52,9 @@ class Runtime:
     replayer: replay.Replayer
     follow_timeout: float
     revocation_timeout: float
+    clock: moments.Clock
+    kept: answers.Answers
+    counter: writes.Counter | None
     complained: bool = False
     newest_revocation: int = 0
 
@@ -64,6 +79,11 @@ class Runtime:
     def position(self, session: Any) -> int:
         """How far the database of this session has this site's queue."""
         return delivery.position(session, self.site, self.queue_identity)
+
+    def count_write(self) -> None:
+        """A request of this process has written."""
+        if self.counter is not None:
+            self.counter.grow()
 
     def drop_stale_caches(self) -> None:
         """Forget cached validations when any process has queued a revocation since the last look.
@@ -102,7 +122,8 @@ def _make(section: Any) -> Runtime:
     if not section.site:
         raise cfg.RequiredOptError("site", cfg.OptGroup(options.GROUP))
     queue = journal.Journal(section.queue_path, limit=section.queue_limit)
-    runtime = Runtime(
+    counter = _counter(section)
+    return Runtime(
         site=section.site,
         process=os.getpid(),
         journal=queue,
@@ -114,8 +135,48 @@ def _make(section: Any) -> Runtime:
         ),
         follow_timeout=section.follow_timeout,
         revocation_timeout=section.revocation_timeout,
+        clock=_clock(section, queue, counter),
+        kept=answers.Answers(section.answers_mib * 2**20),
+        counter=counter,
     )
-    return runtime
+
+
+def _counter(section: Any) -> writes.Counter | None:
+    """This host's count of writes, beside its queue; without it nothing is answered from memory."""
+    if not section.coherence:
+        return None
+    try:
+        return writes.Counter(Path(f"{section.queue_path}.writes"))
+    except OSError as error:
+        LOG.warning("No answer is given from memory: %s", error)
+        return None
+
+
+def _clock(section: Any, queue: journal.Journal, counter: writes.Counter | None) -> moments.Clock:
+    if counter is None:
+        return moments.Clock(
+            view=lambda: None, writes=lambda: 0, revocations=lambda: 0, files=lambda: 0
+        )
+    reader = generations.Reader(section.generation_path, limit_seconds=section.proof_max_age)
+    files = _files(keystone.conf.CONF)
+    return moments.Clock(
+        view=reader.view,
+        writes=counter.value,
+        revocations=queue.revocations_seen,
+        files=lambda: signatures.of(files),
+    )
+
+
+def _files(conf: Any) -> tuple[str, ...]:
+    """What Keystone reads again on every request: the keys of its tokens, and its policy."""
+    keys = (
+        [conf.jwt_tokens.jws_public_key_repository]
+        if conf.token.provider == "jws"
+        else [conf.fernet_tokens.key_repository]
+    )
+    directories = {str(Path(file).resolve().parent) for file in conf.config_file or ()}
+    rules = [conf.oslo_policy.policy_file, *conf.oslo_policy.policy_dirs]
+    return (*keys, *(str(Path(d, rule)) for d in sorted(directories) for rule in rules))
 
 
 def _in_child() -> None:

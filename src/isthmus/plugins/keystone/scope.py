@@ -1,6 +1,7 @@
 """What one request has done to the databases so far.
 
-Filled by ``routing`` (from SQLAlchemy's events), read by ``routing`` and ``unavailable``. It is a
+Filled by ``routing`` (from SQLAlchemy's events) and ``coherence``, read by both and by ``unavailable``
+and ``regions``. It is a
 context variable and not an attribute of Keystone's own request context, because that one is made
 anew in the middle of a request. Threads that serve no request have no scope.
 """
@@ -11,7 +12,9 @@ import contextlib
 import contextvars
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from isthmus.plugins.keystone import moments
 
 
 class Side(enum.StrEnum):
@@ -27,7 +30,9 @@ class Scope:
 
     ``follows`` is false once the replica did not show a commit in time: a request with several
     commits waits for a replica that stands still only once. ``counted``: a failed login was counted
-    against its user, and must not be counted again.
+    against its user, and must not be counted again. ``databases``: the servers whose connections it
+    has used, None for one that did not say which it is. ``moment``: when it began, if anybody follows
+    the databases.
     """
 
     wrote: bool = False
@@ -35,6 +40,8 @@ class Scope:
     counted: bool = False
     error: BaseException | None = None
     side: Side | None = None
+    databases: set[bytes | None] = field(default_factory=set)
+    moment: moments.Moment | None = None
 
 
 _current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("isthmus", default=None)

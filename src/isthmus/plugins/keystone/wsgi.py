@@ -24,7 +24,15 @@ from keystone.common import rbac_enforcer
 from keystone.server.flask import core as flask_core
 from oslo_context import context
 
-from isthmus.plugins.keystone import fencing, options, routing, runtime, unavailable
+from isthmus.plugins.keystone import (
+    coherence,
+    fencing,
+    options,
+    regions,
+    routing,
+    runtime,
+    unavailable,
+)
 
 
 def _make_application() -> Any:
@@ -38,7 +46,27 @@ def _make_application() -> Any:
         )
     _warm_up(application)
     runtime.replay_in_children()
-    return fencing.Middleware(unavailable.Middleware(application, before=_before_request))
+    if not keystone.conf.CONF[options.GROUP].coherence:
+        inner: Any = unavailable.Middleware(application, before=_before_request)
+    else:
+        inner = _coherent(application)
+    return fencing.Middleware(inner)
+
+
+def _coherent(application: Any) -> Any:
+    """The application between the two layers that answer from memory what is known to stand."""
+    section = keystone.conf.CONF[options.GROUP]
+    limits = coherence.Limits(
+        answer_max_age=section.answer_max_age, external_max_age=section.external_max_age
+    )
+    witness = coherence.Witness(
+        application, limits=limits, count_write=lambda: runtime.get().count_write()
+    )
+    return coherence.Front(
+        unavailable.Middleware(witness, before=_before_request),
+        clock=lambda: runtime.get().clock,
+        kept=lambda: runtime.get().kept,
+    )
 
 
 @contextlib.contextmanager
@@ -54,6 +82,10 @@ def _no_arguments() -> Iterator[None]:
 def _install() -> None:
     section = keystone.conf.CONF[options.GROUP]
     routing.install(follow_timeout=section.follow_timeout)
+    if section.coherence:
+        # Last, so that what an operator has put around the backend keeps its values by moment too.
+        proxies = [*keystone.conf.CONF.cache.proxies, regions.PATH]
+        keystone.conf.CONF.set_override("proxies", proxies, group="cache")
 
 
 def _warm_up(application: Any) -> None:

@@ -1,0 +1,102 @@
+"""Keystone's own caches under a moment: what was kept at one is not found at another.
+
+A proxy of dogpile.cache, put around the backend of every region by ``[cache] proxies``. Clearing the
+regions when something changes would not be enough: a request that has read before the change may
+store after it. Here a value is stored under the moment at which its request began, so that whoever
+finds it, finds what was true then or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dogpile.cache import api, proxy
+
+from isthmus.plugins.keystone import scope
+
+PATH = f"{__name__}.Proxy"
+
+
+class Proxy(proxy.ProxyBackend):
+    """Keys of a request carry its moment.
+
+    Without a moment (no agent, or a thread that serves no request) the cache is as stock's. While a
+    change is on its way it is neither read nor filled.
+    """
+
+    def get(self, key: str) -> Any:
+        """The value of this moment."""
+        mine = _keyed(key)
+        return api.NO_VALUE if mine is None else self.proxied.get(mine)
+
+    def get_multi(self, keys: Iterable[str]) -> Sequence[Any]:
+        """The values of this moment."""
+        keys = list(keys)
+        mine = [name for name in map(_keyed, keys) if name is not None]
+        if len(mine) < len(keys):
+            return [api.NO_VALUE for _ in keys]
+        return list(self.proxied.get_multi(mine))
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep a value for this moment, if it was read from databases that are followed."""
+        mine = _keyed(key)
+        if mine is not None and _may_keep():
+            self.proxied.set(mine, value)
+
+    def set_multi(self, mapping: Mapping[str, Any]) -> None:
+        """Keep values for this moment."""
+        for key, value in mapping.items():
+            self.set(key, value)
+
+    def delete(self, key: str) -> None:
+        """Forget a value, also where it would be found without a moment."""
+        self.delete_multi([key])
+
+    def delete_multi(self, keys: Iterable[str]) -> None:
+        """Forget values."""
+        keys = list(keys)
+        mine = [name for name in map(_keyed, keys) if name is not None]
+        for name in {*keys, *mine}:
+            self.proxied.delete(name)
+
+    # Backends that store bytes are asked by these instead.
+
+    def get_serialized(self, key: str) -> Any:
+        """As ``get``."""
+        mine = _keyed(key)
+        return api.NO_VALUE if mine is None else self.proxied.get_serialized(mine)
+
+    def get_serialized_multi(self, keys: Iterable[str]) -> Sequence[Any]:
+        """As ``get_multi``."""
+        keys = list(keys)
+        mine = [name for name in map(_keyed, keys) if name is not None]
+        if len(mine) < len(keys):
+            return [api.NO_VALUE for _ in keys]
+        return list(self.proxied.get_serialized_multi(mine))
+
+    def set_serialized(self, key: str, value: bytes) -> None:
+        """As ``set``."""
+        mine = _keyed(key)
+        if mine is not None and _may_keep():
+            self.proxied.set_serialized(mine, value)
+
+    def set_serialized_multi(self, mapping: Mapping[str, bytes]) -> None:
+        """As ``set_multi``."""
+        for key, value in mapping.items():
+            self.set_serialized(key, value)
+
+
+def _keyed(key: str) -> str | None:
+    """The key in the backend; None: the cache must not be used now."""
+    request = scope.current()
+    if request is None or request.moment is None:
+        return key
+    if request.moment.name is None:
+        return None
+    return f"{request.moment.name}:{key}"
+
+
+def _may_keep() -> bool:
+    request = scope.current()
+    return request is None or request.moment is None or request.moment.covers(request.databases)
