@@ -21,7 +21,8 @@ from authtoken_sites import (
 
 from conditions import wait_for
 
-pytestmark = pytest.mark.functional
+# Several real daemons for minutes: `make test-long`.
+pytestmark = [pytest.mark.functional, pytest.mark.long]
 
 # What one request may take beyond the filter's own times on a machine that is busy with other things.
 ROOM = 8.0

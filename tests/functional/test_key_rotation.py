@@ -28,7 +28,8 @@ from isthmus.identity.keys import credentials, records, repository, rotating, se
 from isthmus.identity.keys.generations import Ack, Kind, Phase, State
 from isthmus.network import databases as network_databases
 
-pytestmark = pytest.mark.functional
+# Several real daemons for minutes: `make test-long`.
+pytestmark = [pytest.mark.functional, pytest.mark.long]
 
 # Three agents with two round trips each take half a second; the machine may be busy.
 ROTATED = 20
