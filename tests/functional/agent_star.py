@@ -20,7 +20,7 @@ import agent_databases as db
 
 from conditions import wait_for
 from isthmus.identity import schema
-from isthmus.plugins.keystone import generations
+from isthmus.plugins.keystone import generation_file
 
 PORT = 8990
 # How old a proof may be; longer than an operator would choose, because the machine may be busy.
@@ -132,7 +132,7 @@ class Star:
         """What Keystones of a site are told of its database: an even number, or None while nothing can be told."""
         content = (self.folder / f"{site}.generations").read_bytes()
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        view = generations.parse(content, now=now, limit=PROOF_NS)
+        view = generation_file.parse(content, now=now, limit=PROOF_NS)
         return None if view is None or view.changing else next(iter(view.generations.values()))
 
     def seed(self) -> str:

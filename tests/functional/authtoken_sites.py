@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import keystone_site
 import pymysql
 from keystone_site import BIN, PASSWORD, Answer, Site, free_port
 
@@ -31,48 +31,18 @@ from conditions import wait_for
 TIMEOUT, STALE_LIMIT, PROOF_SECONDS, TOKEN_CACHE = 4.0, 4.0, 8.0, 12
 
 
-class Relay:
-    """Forwards a loopback port; counts what clients send, and can hold back what passes."""
+class Relay(keystone_site.Relay):
+    """Counts what clients send, and can hold back what passes."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
         self.asked = 0
         self.delay = 0.0
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(target)
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._join, args=(near,), daemon=True).start()
-
-    def _join(self, near: socket.socket) -> None:
-        try:
-            far = socket.create_connection(("127.0.0.1", self._target))
-        except OSError:
-            near.close()
-            return
-        there = threading.Thread(
-            target=self._pump, args=(near, far), kwargs={"counted": True}, daemon=True
-        )
-        there.start()
-        self._pump(far, near, counted=False)
-
-    def _pump(self, source: socket.socket, sink: socket.socket, *, counted: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self.asked += counted
-                if self.delay:
-                    time.sleep(self.delay)
-                sink.sendall(data)
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.close()
+    def passing(self, asked: bool) -> None:
+        self.asked += asked
+        if self.delay:
+            time.sleep(self.delay)
 
 
 class Keystone:
@@ -230,7 +200,7 @@ class Sites:
         self.madrid = self._keystone(root / "keystone", site.port)
         self.paris = self._keystone(self._paris(root), free_port())
         for keystone in (self.madrid, self.paris):
-            stack.callback(keystone.relay.close)
+            stack.callback(keystone.relay.cut)
             stack.callback(keystone.stop)
             keystone.start()
         self.agents = {

@@ -12,20 +12,18 @@ import dataclasses
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keystone_site import BIN, PASSWORD, Site, free_port
+from keystone_site import BIN, PASSWORD, Site, free_port, running
 
 from conditions import wait_for
-from isthmus.plugins.keystone import generations
+from isthmus.plugins.keystone import generation_file
 
 HOST = "identity.example"
 # What the tests set; an operator's default is 1 s. Longer than a busy machine may keep the agent from its work.
@@ -221,14 +219,14 @@ class CoherentSite(Site):
             self._stock.wait(15)
         super().stop()
 
-    def view(self, *, seconds: float = PROOF_SECONDS) -> generations.View | None:
+    def view(self, *, seconds: float = PROOF_SECONDS) -> generation_file.View | None:
         """What the file says now to whoever believes proofs of so many seconds."""
         try:
             content = self.generations.read_bytes()
         except FileNotFoundError:
             return None
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        return generations.parse(content, now=now, limit=int(seconds * 1e9))
+        return generation_file.parse(content, now=now, limit=int(seconds * 1e9))
 
     def proven(self) -> None:
         """Wait until the replica has applied, and the agent has counted, all that was written so far."""
@@ -283,12 +281,5 @@ class CoherentSite(Site):
 
 @contextlib.contextmanager
 def running_coherent_site() -> Iterator[CoherentSite]:
-    root = Path(tempfile.mkdtemp(prefix="isthmus-coherent-", dir="/var/tmp"))
-    root.chmod(0o755)
-    site = CoherentSite(root)
-    try:
-        site.build()
+    with running(CoherentSite, "coherent") as site:
         yield site
-    finally:
-        site.stop()
-        shutil.rmtree(root)

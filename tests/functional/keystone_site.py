@@ -26,9 +26,9 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 
@@ -77,19 +77,28 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 near, _address = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:
+                    near.close()
+                    continue
                 self._open += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                for source, sink, asked in ((near, far, True), (far, near, False)):
+                    threading.Thread(
+                        target=self._pump, args=(source, sink, asked), daemon=True
+                    ).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for one in (source, sink):
+    def _pump(self, source: socket.socket, sink: socket.socket, asked: bool) -> None:
         with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+            while data := source.recv(65536):
+                self.passing(asked)
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def passing(self, asked: bool) -> None:
+        """Called before each piece of data goes on: `asked` by a client, or answered."""
 
 
 class Database:
@@ -447,9 +456,19 @@ backoff_limit=0.5
 
 @contextlib.contextmanager
 def running_site() -> Iterator[Site]:
-    root = Path(tempfile.mkdtemp(prefix="isthmus-kit-", dir="/var/tmp"))
+    with running(Site, "kit") as site:
+        yield site
+
+
+S = TypeVar("S", bound=Site)
+
+
+@contextlib.contextmanager
+def running(kind: Callable[[Path], S], purpose: str) -> Iterator[S]:
+    """A site, built and up, below a folder of its own that its daemons' users can reach; all gone afterwards."""
+    root = Path(tempfile.mkdtemp(prefix=f"isthmus-{purpose}-", dir="/var/tmp"))
     root.chmod(0o755)
-    site = Site(root)
+    site = kind(root)
     try:
         site.build()
         yield site

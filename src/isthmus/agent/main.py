@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 from isthmus import errors
-from isthmus.agent import binlog, config, generations, http, sources
-from isthmus.agent.following import Follower
+from isthmus.agent import binlog, config, generation_file, http, sources
+from isthmus.agent.coherence import Follower
 from isthmus.agent.looping import Loop
 from isthmus.agent.watching import MasterWatch, NodeWatch, ReplicaWatch
 
@@ -148,18 +148,18 @@ def _masters(settings: config.Config) -> dict[str, MasterWatch]:
     return {name: MasterWatch(name, address, account) for name, address in settings.masters.items()}
 
 
-def _generations(settings: config.Config) -> generations.File | None:
+def _generations(settings: config.Config) -> generation_file.File | None:
     """The generation file; without it Keystones only lose speed, so that the agent goes on."""
     if settings.generation_file is None:
         return None
     try:
-        return generations.File(settings.generation_file)
+        return generation_file.File(settings.generation_file)
     except errors.UnavailableError as error:
         log.warning("%s", error.describe())
         return None
 
 
-def _followers(settings: config.Config, file: generations.File | None) -> dict[str, Follower]:
+def _followers(settings: config.Config, file: generation_file.File | None) -> dict[str, Follower]:
     """One for each database of the site, if there is a file to tell it."""
     if file is None:
         return {}

@@ -1,14 +1,14 @@
-"""Talking to the database of the declarations, with time limits.
+"""Talking to the databases of the replicated schemas, with time limits.
 
 The driver's exceptions end here. It knows connections and statements, not what they mean: that is
-`isthmus.network.store`.
+`isthmus.network.store` for declarations, `isthmus.identity.keys.records` for keys.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pymysql
@@ -19,6 +19,9 @@ from isthmus import errors
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 5
 """A write waits for the certification of the other writer site, over the WAN."""
+
+PERHAPS_UNCHANGED = "nothing, unless the connection broke while the answer was under way"
+"""What is unchanged when a write failed."""
 
 DUPLICATE = 1062
 DEADLOCKS = frozenset({1205, 1213})
@@ -123,6 +126,30 @@ class Session:
         return errors.UnavailableError(
             "the declarations cannot be reached", where=str(self._listener), cause=cause
         )
+
+
+@contextlib.contextmanager
+def opened(
+    connect: Callable[[Listener], Session],
+    listener: Listener,
+    what: str,
+    *,
+    unchanged: str,
+    next_command: str,
+) -> Iterator[Session]:
+    """A session (`connect` is `Session` or `reader`), closed at the end. An UnavailableError, of the
+    connection or of a statement, says `what` could not be done instead of what the driver says."""
+    try:
+        with contextlib.closing(connect(listener)) as session:
+            yield session
+    except errors.UnavailableError as error:
+        raise errors.UnavailableError(
+            what,
+            where=error.where,
+            cause=error.cause,
+            unchanged=unchanged,
+            next_command=next_command,
+        ) from error
 
 
 def reader(listener: Listener) -> Session:

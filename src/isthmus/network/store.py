@@ -257,17 +257,14 @@ class Store:
 
     def _written(self, action: Callable[[databases.Session], T]) -> T:
         """Do something at the writer, once more if another site's change came first."""
-        try:
-            with contextlib.closing(databases.Session(self._writer)) as session:
-                return _twice(session, action)
-        except errors.UnavailableError as error:
-            raise errors.UnavailableError(
-                "the declarations cannot be changed now",
-                where=error.where,
-                cause=error.cause,
-                unchanged="nothing, unless the connection broke while the answer was under way",
-                next_command="isthmus status      (which site is the writer; try again then)",
-            ) from error
+        with databases.opened(
+            databases.Session,
+            self._writer,
+            "the declarations cannot be changed now",
+            unchanged=databases.PERHAPS_UNCHANGED,
+            next_command="isthmus status      (which site is the writer; try again then)",
+        ) as session:
+            return _twice(session, action)
 
 
 def find(networks: Iterable[StretchedNetwork], name: str) -> StretchedNetwork:

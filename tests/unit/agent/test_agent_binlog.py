@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from isthmus.agent import binlog, config, databases, following, generations
+from isthmus.agent import binlog, config, databases, generation_file
+from isthmus.agent.coherence import Follower
 from isthmus.identity import coherence
 from isthmus.identity.coherence import Kind, Place
 
@@ -118,7 +119,7 @@ def test_a_database_that_cannot_be_followed_says_why_and_is_told_as_not_followed
     database = config.Database(
         name="one", kind=config.Kind.REPLICA, address=Session.address, account=account
     )
-    follower = following.Follower(database, account, generations.File(tmp_path / "generations"))
+    follower = Follower(database, account, generation_file.File(tmp_path / "generations"))
     session = Session({"SELECT": [{"log_bin": 1, "applied": 0}]})
     monkeypatch.setattr(databases, "Session", lambda *_: session)
     follower.tick()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from isthmus.plugins.keystone import answers, coherence, generations, journal, moments, scope
+from isthmus.plugins.keystone import answers, coherence, generation_file, journal, moments, scope
 
 DATABASE = b"d" * 16
 CONTEXT = coherence.authorization.AUTH_CONTEXT_ENV
@@ -122,8 +122,10 @@ class World:
 
         self.front = coherence.Front(scoped, clock=lambda: clock, kept=lambda: self.kept)
 
-    def _view(self) -> generations.View | None:
-        return generations.View(generations={DATABASE: self.generation}) if self.followed else None
+    def _view(self) -> generation_file.View | None:
+        return (
+            generation_file.View(generations={DATABASE: self.generation}) if self.followed else None
+        )
 
     def _revocations(self) -> int:
         if self.broken_journal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import fastapi
@@ -120,39 +120,31 @@ def router(engine: Engine) -> fastapi.APIRouter:
     return routes
 
 
-@contextlib.contextmanager
-def _local(engine: Engine) -> Iterator[databases.Session]:
+def _local(engine: Engine) -> contextlib.AbstractContextManager[databases.Session]:
     """A session with this site's own database. Raises UnavailableError."""
-    try:
-        with contextlib.closing(databases.reader(engine.reader)) as session:
-            yield session
-    except errors.UnavailableError as error:
-        raise errors.UnavailableError(
-            "the documents of the keys cannot be read",
-            where=error.where,
-            cause=error.cause,
-            unchanged="nothing was changed; Keystone goes on with the keys that it has",
-            next_command="isthmus identity status",
-        ) from error
+    return databases.opened(
+        databases.reader,
+        engine.reader,
+        "the documents of the keys cannot be read",
+        unchanged="nothing was changed; Keystone goes on with the keys that it has",
+        next_command="isthmus identity status",
+    )
 
 
 def _said(engine: Engine, kind: Kind, word: Word) -> Document:
     """Say an operator's word at the writer; the document after it."""
-    try:
-        with contextlib.closing(databases.Session(engine.writer)) as session:
-            for _ in range(ATTEMPTS):
-                seen = records.look(session, kind)
-                change = word(seen)
-                if _first(session, change):
-                    return {"keys": showing.document(change.state, seen.acks, time.time())}
-    except errors.UnavailableError as error:
-        raise errors.UnavailableError(
-            "nothing can be said about the keys now",
-            where=error.where,
-            cause=error.cause,
-            unchanged="nothing, unless the connection broke while the answer was under way",
-            next_command="isthmus identity key list",
-        ) from error
+    with databases.opened(
+        databases.Session,
+        engine.writer,
+        "nothing can be said about the keys now",
+        unchanged=databases.PERHAPS_UNCHANGED,
+        next_command="isthmus identity key list",
+    ) as session:
+        for _ in range(ATTEMPTS):
+            seen = records.look(session, kind)
+            change = word(seen)
+            if _first(session, change):
+                return {"keys": showing.document(change.state, seen.acks, time.time())}
     raise errors.BusyError(
         f"the {kind} keys are changing",
         cause=f"{ATTEMPTS} times somebody else was first",

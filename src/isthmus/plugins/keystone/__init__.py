@@ -5,7 +5,7 @@ The parts and who knows whom::
     wsgi             the WSGI entry: puts the parts below around stock Keystone
     ├─ coherence     answers repeated validations from memory while nothing has changed
     │   moments      what can change an answer, as one value       answers  the bounded memory
-    │   generations  what the agent proves    writes  what this host wrote
+    │   generation_file  what the agent proves    writes   what this host wrote
     │   signatures   keys and policy files    regions Keystone's own caches by moment
     ├─ routing       readers use the replica, and a request reads what it has written
     ├─ fencing       a fenced site issues no tokens, and says so

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from isthmus.plugins.keystone import generations, journal
+from isthmus.plugins.keystone import generation_file, journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Moment:
         return databases <= self.followed
 
 
-def of(view: generations.View, *others: Hashable) -> Moment:
+def of(view: generation_file.View, *others: Hashable) -> Moment:
     """The moment of a view and of whatever else counts."""
     followed = frozenset(view.generations)
     if view.changing:
@@ -43,7 +43,7 @@ class Clock:
     def __init__(
         self,
         *,
-        view: Callable[[], generations.View | None],
+        view: Callable[[], generation_file.View | None],
         writes: Callable[[], int],
         revocations: Callable[[], Hashable],
         files: Callable[[], Hashable],

@@ -8,7 +8,7 @@ finds it, finds what was true then or later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dogpile.cache import api, proxy
@@ -27,22 +27,15 @@ class Proxy(proxy.ProxyBackend):
 
     def get(self, key: str) -> Any:
         """The value of this moment."""
-        mine = _keyed(key)
-        return api.NO_VALUE if mine is None else self.proxied.get(mine)
+        return _one(self.proxied.get, key)
 
     def get_multi(self, keys: Iterable[str]) -> Sequence[Any]:
         """The values of this moment."""
-        keys = list(keys)
-        mine = [name for name in map(_keyed, keys) if name is not None]
-        if len(mine) < len(keys):
-            return [api.NO_VALUE for _ in keys]
-        return list(self.proxied.get_multi(mine))
+        return _several(self.proxied.get_multi, keys)
 
     def set(self, key: str, value: Any) -> None:
         """Keep a value for this moment, if it was read from databases that are followed."""
-        mine = _keyed(key)
-        if mine is not None and _may_keep():
-            self.proxied.set(mine, value)
+        _keep(self.proxied.set, key, value)
 
     def set_multi(self, mapping: Mapping[str, Any]) -> None:
         """Keep values for this moment."""
@@ -56,35 +49,49 @@ class Proxy(proxy.ProxyBackend):
     def delete_multi(self, keys: Iterable[str]) -> None:
         """Forget values."""
         keys = list(keys)
-        mine = [name for name in map(_keyed, keys) if name is not None]
-        for name in {*keys, *mine}:
+        for name in {*keys, *_all_keyed(keys)}:
             self.proxied.delete(name)
 
     # Backends that store bytes are asked by these instead.
 
     def get_serialized(self, key: str) -> Any:
         """As ``get``."""
-        mine = _keyed(key)
-        return api.NO_VALUE if mine is None else self.proxied.get_serialized(mine)
+        return _one(self.proxied.get_serialized, key)
 
     def get_serialized_multi(self, keys: Iterable[str]) -> Sequence[Any]:
         """As ``get_multi``."""
-        keys = list(keys)
-        mine = [name for name in map(_keyed, keys) if name is not None]
-        if len(mine) < len(keys):
-            return [api.NO_VALUE for _ in keys]
-        return list(self.proxied.get_serialized_multi(mine))
+        return _several(self.proxied.get_serialized_multi, keys)
 
     def set_serialized(self, key: str, value: bytes) -> None:
         """As ``set``."""
-        mine = _keyed(key)
-        if mine is not None and _may_keep():
-            self.proxied.set_serialized(mine, value)
+        _keep(self.proxied.set_serialized, key, value)
 
     def set_serialized_multi(self, mapping: Mapping[str, bytes]) -> None:
         """As ``set_multi``."""
         for key, value in mapping.items():
             self.set_serialized(key, value)
+
+
+def _one(get: Callable[[str], Any], key: str) -> Any:
+    mine = _keyed(key)
+    return api.NO_VALUE if mine is None else get(mine)
+
+
+def _several(get: Callable[[Sequence[str]], Iterable[Any]], keys: Iterable[str]) -> Sequence[Any]:
+    keys = list(keys)
+    mine = _all_keyed(keys)
+    return [api.NO_VALUE for _ in keys] if len(mine) < len(keys) else list(get(mine))
+
+
+def _keep(keep: Callable[[str, Any], None], key: str, value: Any) -> None:
+    mine = _keyed(key)
+    if mine is not None and _may_keep():
+        keep(mine, value)
+
+
+def _all_keyed(keys: Sequence[str]) -> list[str]:
+    """The keys in the backend that there are."""
+    return [name for name in map(_keyed, keys) if name is not None]
 
 
 def _keyed(key: str) -> str | None:

@@ -30,7 +30,7 @@ from keystone.common import sql
 from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log
 
-from isthmus.plugins.keystone import generations, scope
+from isthmus.plugins.keystone import generation_file, scope
 
 LOG = log.getLogger(__name__)
 
@@ -120,13 +120,13 @@ def _server(dbapi_connection: Any) -> bytes | None:
     """Which server this is; None if it does not say, which only keeps its answers from being kept."""
     try:
         with dbapi_connection.cursor() as cursor:
-            cursor.execute(generations.IDENTITY)
+            cursor.execute(generation_file.IDENTITY)
             identity = cursor.fetchone()[0]
         dbapi_connection.rollback()
     except Exception as error:
         LOG.info("A database does not say which it is: %s", type(error).__name__)
         return None
-    return generations.digest(str(identity))
+    return generation_file.digest(str(identity))
 
 
 def _follow_commits(writer: Any, reader: Any, timeout: float) -> None:

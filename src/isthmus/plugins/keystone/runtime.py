@@ -26,7 +26,7 @@ from isthmus.plugins.keystone import (
     answers,
     delivery,
     entries,
-    generations,
+    generation_file,
     journal,
     moments,
     options,
@@ -157,7 +157,7 @@ def _clock(section: Any, queue: journal.Journal, counter: writes.Counter | None)
         return moments.Clock(
             view=lambda: None, writes=lambda: 0, revocations=lambda: 0, files=lambda: 0
         )
-    reader = generations.Reader(section.generation_path, limit_seconds=section.proof_max_age)
+    reader = generation_file.Reader(section.generation_path, limit_seconds=section.proof_max_age)
     files = _files(keystone.conf.CONF)
     return moments.Clock(
         view=reader.view,

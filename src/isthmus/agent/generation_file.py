@@ -10,8 +10,8 @@ Little-endian, at least `SIZE` bytes, to be mapped::
           24  uint64     nanoseconds of CLOCK_BOOTTIME: what could be read then is counted; 0: the database is not followed
           32  uint64     CRC-32 of the 32 bytes before, so that nobody believes a slot that is just being written
 
-`isthmus.plugins.keystone.generations` reads it; nothing else does. The file is new with each start of the agent and replaces the
-last one's by a rename: whoever still has the old one mapped sees it grow old.
+`isthmus.plugins.keystone.generation_file` reads it; nothing else does. The file is new with each start of the agent and
+replaces the last one's by a rename: whoever still has the old one mapped sees it grow old.
 """
 
 import hashlib

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.agent import binlog
-from isthmus.agent import generations as writer
-from isthmus.plugins.keystone import generations
+from isthmus.agent import generation_file as writer
+from isthmus.plugins.keystone import generation_file
 
 IDENTITY = "131|131|host|127.0.0.1|3306|/data/"
 
@@ -22,14 +22,14 @@ def file(tmp_path: Path) -> writer.File:
     return writer.File(tmp_path / "run" / "generations")
 
 
-def reader(file: writer.File, limit: float = 1.0) -> generations.Reader:
-    return generations.Reader(str(file.path), limit_seconds=limit)
+def reader(file: writer.File, limit: float = 1.0) -> generation_file.Reader:
+    return generation_file.Reader(str(file.path), limit_seconds=limit)
 
 
 def test_both_sides_ask_a_server_the_same_and_name_it_the_same() -> None:
-    assert " ".join(generations.IDENTITY.split()) == " ".join(binlog.IDENTITY.split())
-    assert generations.digest(IDENTITY) == writer.digest(IDENTITY)
-    assert (generations.SIZE, generations.MAGIC) == (writer.SIZE, writer.MAGIC)
+    assert " ".join(generation_file.IDENTITY.split()) == " ".join(binlog.IDENTITY.split())
+    assert generation_file.digest(IDENTITY) == writer.digest(IDENTITY)
+    assert (generation_file.SIZE, generation_file.MAGIC) == (writer.SIZE, writer.MAGIC)
 
 
 def test_what_is_published_is_read(file: writer.File) -> None:
@@ -37,7 +37,7 @@ def test_what_is_published_is_read(file: writer.File) -> None:
     assert seen.view() is None
     file.slot(IDENTITY, "one").publish(42, binlog.clock())
     file.slot("another", "two").publish(7, binlog.clock())
-    expected = {generations.digest(IDENTITY): 42, generations.digest("another"): 7}
+    expected = {generation_file.digest(IDENTITY): 42, generation_file.digest("another"): 7}
     view = reader(file).view()
     assert view is not None
     assert view.generations == expected
@@ -65,8 +65,8 @@ def test_a_torn_slot_is_not_believed(byte: int, change: int) -> None:
     torn = bytearray(whole)
     torn[byte] ^= change
     for content, expected in ((whole, {writer.digest(IDENTITY): 42}), (bytes(torn), None)):
-        memory = (bytes(64) + content).ljust(generations.SIZE, b"\0")
-        view = generations.parse(memory, now=1_000, limit=10)
+        memory = (bytes(64) + content).ljust(generation_file.SIZE, b"\0")
+        view = generation_file.parse(memory, now=1_000, limit=10)
         assert (view and view.generations) == expected
 
 
@@ -98,13 +98,13 @@ def test_a_foreign_file_is_not_used(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "generations"
     path.write_bytes(content)
     path.chmod(0o600)
-    assert generations.Reader(str(path), limit_seconds=1e6).view() is None
+    assert generation_file.Reader(str(path), limit_seconds=1e6).view() is None
 
 
 def test_a_link_is_not_followed(file: writer.File, tmp_path: Path) -> None:
     file.slot(IDENTITY, "one").publish(42, binlog.clock())
     (tmp_path / "link").symlink_to(file.path)
-    assert generations.Reader(str(tmp_path / "link"), limit_seconds=60).view() is None
+    assert generation_file.Reader(str(tmp_path / "link"), limit_seconds=60).view() is None
 
 
 def test_two_databases_that_cannot_be_told_apart_are_refused(file: writer.File) -> None:

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.agent import binlog, databases, generations
+from isthmus.agent import binlog, databases, generation_file
 from isthmus.agent.config import Account, Database
 from isthmus.agent.looping import Loop
 from isthmus.identity import coherence
@@ -43,13 +43,13 @@ class Told:
 class Follower(Loop):
     """Follows one database for as long as its stream lasts, and then again from where its log is by then."""
 
-    def __init__(self, database: Database, account: Account, file: generations.File) -> None:
+    def __init__(self, database: Database, account: Account, file: generation_file.File) -> None:
         super().__init__(f"{database.name}-follower", AGAIN_SECONDS)
         self.database = database
         self.told = Told()
         self._account, self._file = account, file
-        self._slot: generations.Slot | None = None
-        self._generation = generations.first_generation()
+        self._slot: generation_file.Slot | None = None
+        self._generation = generation_file.first_generation()
 
     def tick(self) -> None:
         opened: list[databases.Session] = []

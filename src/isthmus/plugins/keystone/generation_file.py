@@ -1,6 +1,6 @@
 """What the agent of this host tells about the site's databases: the reader of its generation file.
 
-The layout is documented where it is written, in ``isthmus.agent.generations``; a test holds the two
+The layout is documented where it is written, in ``isthmus.agent.generation_file``; a test holds the two
 against each other. Reading is a copy of 40 bytes for each database, so that every request does it.
 
 A database is *followed* while its proof is younger than a limit. A proof says: everything that
