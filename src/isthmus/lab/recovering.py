@@ -91,8 +91,13 @@ class Recovering:
         """Ask for a drill or a failover and wait until it is planned: the operation, with the code that approves it."""
         since = ["--disaster-at", disaster_at] if disaster_at else []
         asked = self.isthmus("operation", kind, group, "--ask", ask, *since)
-        planned = self.isthmus("operation", "wait", asked["id"], "--ask", ask, codes=(0, 1, 2))
+        planned = self.wait(asked["id"], ask=ask, seconds=COMMAND_SECONDS)
         return {**reached(planned, "awaiting-approval"), "code": asked["code"]}
+
+    def wait(self, identity: str, *, ask: str, seconds: float = OPERATION_SECONDS) -> Any:
+        """Wait until nobody but a person can go on with an operation, or it has ended: the operation."""
+        words = ("operation", "wait", identity, "--ask", ask)
+        return self.isthmus(*words, codes=(0, 1, 2), seconds=seconds)
 
     def approve(self, asked: Mapping[str, Any], *, ask: str) -> Any:
         """Approve as the other person, who was told the code, and wait until nobody but a person can go on."""

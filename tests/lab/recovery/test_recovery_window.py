@@ -13,7 +13,7 @@ import pytest
 from recovery_lab import RecoveryLab
 
 from isthmus.lab import vnf, waiting
-from isthmus.lab.recovering import OPERATION_SECONDS, reached
+from isthmus.lab.recovering import reached
 from isthmus.recovery.declarations import LONGEST_FREEZE_S
 
 # The first one brings two clouds and three emulated guests up.
@@ -84,8 +84,7 @@ def test_guests_of_an_engine_that_dies_in_the_window_are_thawed_and_the_round_is
     stage.all_let_go()
     stage.goes_on()
     lab.resume("paris/engine")
-    words = ("operation", "wait", operation, "--ask", "paris")
-    done = people.isthmus(*words, codes=(0, 1, 2), seconds=OPERATION_SECONDS)
+    done = people.wait(operation, ask="paris")
     assert (done["phase"], done["outcome"]) == ("finished", "failed"), done
     assert "restarted in the middle of the round" in str(done["steps"])
     assert people.armed(lab.paris) == {}
@@ -104,8 +103,7 @@ def test_guests_whose_host_agent_and_watchdog_die_in_the_window_are_thawed_by_it
         lab.resume(name)
     stage.all_let_go()
     stage.goes_on()
-    words = ("operation", "wait", operation, "--ask", "paris")
-    done = people.isthmus(*words, codes=(0, 1, 2), seconds=OPERATION_SECONDS)
+    done = people.wait(operation, ask="paris")
     assert (done["phase"], done["outcome"]) == ("finished", "failed"), done
     assert people.armed(lab.paris) == {}
     assert people.report(operation, ask="paris")["left"] == []
