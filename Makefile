@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 export ISTHMUS_SITES OS_CLIENT_CONFIG_FILE
 
-.PHONY: setup demo test test-computing test-running test-long unit check docs bench chaos clean
+.PHONY: setup demo test test-long unit check docs bench chaos clean
 
 setup: ## Debian packages, uv, the locked environment (at once when all is there)
 	@setup/install.sh
@@ -12,21 +12,14 @@ setup: ## Debian packages, uv, the locked environment (at once when all is there
 demo: setup ## three real sites and the tour through them; leaves the lab up
 	@$(BIN)/isthmus demo
 
-unit: setup ## tests that need no root and no lab
+unit: setup ## tests that need no root and no lab; they wait as much as they compute
 	$(BIN)/python -m pytest tests/unit/plugins_neutron
 	$(BIN)/python -m pytest tests/unit/plugins_nova
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist worksteal
 
-# The lab mostly waits, so that what only computes runs beside it, on the time that it leaves; its words come at its end.
+# One after the other: many of them look at the clock, and a clock tells nothing to whom the cores were taken.
 test: setup ## everything: checks, unit, functional, lab
-	@$(MAKE) --no-print-directory -j2 test-computing test-running
-
-test-computing: setup
-	@mkdir -p build
-	@setup/idle.sh $(MAKE) --no-print-directory check unit > build/computing.log 2>&1 || { cat build/computing.log; exit 1; }
-	@grep -E "^=+ .*(passed|failed)" build/computing.log
-
-test-running: setup
+	@$(MAKE) --no-print-directory check unit
 	$(BIN)/python -m pytest tests/functional tests/lab -m "not chaos and not long" --durations=25
 
 test-long: setup ## the lab tests of networks and the real daemons of recovery that `make test` has no time for

@@ -56,11 +56,11 @@ class Machine:
             bringup.up(self.place, text, wanted, progress.Lines())
         except (PrivilegeError, HostError) as reason:
             pytest.skip(f"no lab on this machine: {reason}")
-        except IsthmusError:
+        except IsthmusError as reason:
             # Where a lab did not come up, its logs are gone with it.
             print(ends_of_logs())
             bringup.down(self.place, Quiet())
-            raise
+            pytest.fail(f"the lab {wanted.name} did not come up: {reason}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 
 from running_lab import Lab
 
-from isthmus.lab import guests, neutrons, waiting
+from isthmus.lab import errors, guests, neutrons, waiting
 from isthmus.lab.guests import Guest
 from isthmus.network import views
 
@@ -19,6 +19,14 @@ from isthmus.network import views
 REACH_DEADLINE = 10.0
 # A poke and one look; if the poke was lost, the next round, which comes every 30 s.
 WITHDRAWN_DEADLINE = 40.0
+
+_FLOWS = ["ovs-ofctl", "--timeout=5", "-O", "OpenFlow13", "dump-flows", "br-int"]
+
+
+def _about(flow: str, ends: Sequence[Guest], address: str) -> bool:
+    """Whether a flow says something of these addresses, or of whom a security group lets in."""
+    words = [address, *(word for end in ends for word in (end.ip, end.mac)), "conj"]
+    return any(word in flow for word in words)
 
 
 @dataclass(kw_only=True)
@@ -91,12 +99,26 @@ class NetworkLab(Lab):
 
     def reaches(self, guest: Guest, address: str, *, deadline: float = REACH_DEADLINE) -> float:
         """Wait until the guest gets an answer from the address; returns the seconds."""
-        return waiting.until(
-            lambda: None if guests.ping(guest, address, count=1) else "no answer",
-            deadline=deadline,
-            what=f"{guest.name} does not reach {address}",
-            where=f"{guest.site}/{guest.host}",
-        )
+        try:
+            return waiting.until(
+                lambda: None if guests.ping(guest, address, count=1) else "no answer",
+                deadline=deadline,
+                what=f"{guest.name} does not reach {address}",
+                where=f"{guest.site}/{guest.host}",
+            )
+        except errors.NotReady as unreached:
+            unreached.add_note(self._way(guest, address))
+            raise
+
+    def _way(self, guest: Guest, address: str) -> str:
+        """What the trace says about the way, and what the switches of both ends do with the two addresses."""
+        ends = [guest, *(each for each in guests.listed(self.home) if each.ip == address)]
+        told = [self.command("network", "trace", guest.network, guest.ip, address).stdout]
+        for end in ends:
+            where = f"{end.site}/{end.host}"
+            flows = self.command("lab", "exec", where, "--", *_FLOWS).stdout.splitlines()
+            told += [f"--- {where}", *(line for line in flows if _about(line, ends, address))]
+        return "\n".join(told)
 
     def never_reaches(self, guest: Guest, address: str, *, seconds: float = 2.0) -> None:
         """No ping is answered for a while: as long as a first packet takes that has to be looked up."""

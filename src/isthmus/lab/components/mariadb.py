@@ -37,7 +37,8 @@ SIZING: Mapping[str, str | int] = {
 }
 
 # A cold start with crash recovery of 16 MB of log takes a second or two; a state transfer 15 s on two busy cores.
-READY_DEADLINE = 60.0
+# A cold disk and shared cores may take several times as long.
+READY_DEADLINE = 120.0
 
 
 def prepare(context: Context, cnf: str, template: Path) -> bool:

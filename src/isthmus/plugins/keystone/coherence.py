@@ -84,9 +84,11 @@ def key(environ: Mapping[str, Any]) -> bytes | None:
 
 @dataclass(kw_only=True)
 class Seen:
-    """One request: its moment, and what the witness allows: keeping its answer so long or not at all."""
+    """One request: its moment, its key (None: its answer is not kept, whatever it is), and what the
+    witness allows: keeping the answer so long or not at all."""
 
     moment: moments.Moment
+    asked: bytes | None
     expires_at: float = 0.0
     seconds: float = 0.0
 
@@ -119,8 +121,8 @@ class Front:
         self._tell(aside=moment is None)
         if moment is None:
             return self._application(environ, start_response)
-        seen = environ[_ENVIRON] = Seen(moment=moment)
         asked = key(environ) if moment.name is not None else None
+        seen = environ[_ENVIRON] = Seen(moment=moment, asked=asked)
         if asked is None:
             return self._application(environ, start_response)
         kept = self._kept()
@@ -206,7 +208,7 @@ class Witness:
             return start_response(line, headers, *error)
 
         body = self._counted(request, environ, start)
-        if status and status[0].startswith("200 ") and key(environ) is not None:
+        if status and status[0].startswith("200 ") and seen.asked is not None:
             self._judge(request, seen, environ)
         return body
 
