@@ -11,19 +11,17 @@ Everything looks before it makes, by name and mark, so that it can be repeated a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from isthmus import errors
 from isthmus.recovery import waiting
 from isthmus.recovery.checkpoints import BackupRecord, VolumeBackup
 from isthmus.recovery.cinder import Cinder, Volume, decoded
-from isthmus.sites import fanout
 
 OPERATION = "isthmus_operation"
 SOURCE = "isthmus_source_volume"
 WITHIN_S = 6 * 3600.0
 IMPORT_WITHIN_S = 120.0
-AT_ONCE = 4
 EVERY_S = 0.5
 
 
@@ -86,40 +84,6 @@ def _import(cinder: Cinder, record: BackupRecord, backup_id: str) -> None:
     waiting.until(look, within_s=IMPORT_WITHIN_S, every_s=EVERY_S, what="its import", where=where)
 
 
-def restore(
-    cinder: Cinder,
-    targets: Sequence[Target],
-    *,
-    operation_id: str,
-    digest_of: Callable[[Volume], str] | None = None,
-    at_once: int = AT_ONCE,
-    within_s: float = WITHIN_S,
-) -> Mapping[str, str]:
-    """New volumes by source volume. Raises RestoreError that names every failure.
-
-    `digest_of` reads a volume's tree hash; a volume whose hash is not that of the checkpoint is an
-    error, and stays for whoever wants to know why. `within_s` counts for each volume.
-    """
-    results = fanout.ask_all(
-        {
-            each.backup.volume_id: _restorer(cinder, each, operation_id, digest_of, within_s)
-            for each in targets
-        },
-        timeout=within_s,
-        grace=30.0,
-        at_once=at_once,
-    )
-    failed = {volume: result.error for volume, result in results.items() if not result.ok}
-    if failed:
-        raise RestoreError(
-            "not all volumes were restored",
-            where=f"operation {operation_id}, site {cinder.region}",
-            cause="; ".join(f"volume {volume}: {cause}" for volume, cause in failed.items()),
-            unchanged="no server was started from them; the backups are as they were",
-        )
-    return {volume: str(result.value) for volume, result in results.items()}
-
-
 def working_name(operation_id: str, source: str) -> str:
     """The name of a volume until it is whole."""
     return f"isthmus-{operation_id}-{source}"
@@ -137,24 +101,19 @@ def find(cinder: Cinder, operation_id: str, source: str) -> str | None:
     return cinder.marked_volume(marks) or cinder.named_volume(working_name(operation_id, source))
 
 
-def _restorer(
+def restore(
     cinder: Cinder,
     target: Target,
+    *,
     operation_id: str,
-    digest_of: Callable[[Volume], str] | None,
-    within_s: float,
-) -> Callable[[], str]:
-    return lambda: _restored(cinder, target, operation_id, digest_of, within_s)
-
-
-def _restored(
-    cinder: Cinder,
-    target: Target,
-    operation_id: str,
-    digest_of: Callable[[Volume], str] | None,
-    within_s: float,
+    digest_of: Callable[[Volume], str] | None = None,
+    within_s: float = WITHIN_S,
 ) -> str:
-    """One volume. It is not available before it is whole."""
+    """The new volume, which is not available before it is whole. Raises RestoreError.
+
+    `digest_of` reads a volume's tree hash; a volume whose hash is not that of the checkpoint is an
+    error, and stays for whoever wants to know why.
+    """
     backup = target.backup
     marks = {OPERATION: operation_id, SOURCE: backup.volume_id}
     name = working_name(operation_id, backup.volume_id)

@@ -112,10 +112,9 @@ class Restore(Bringing):
         )
 
         def restored() -> str:
-            made = restoring.restore(
-                cinder, [wanted], operation_id=run.operation.id, digest_of=self.means.digest_of
+            return restoring.restore(
+                cinder, wanted, operation_id=run.operation.id, digest_of=self.means.digest_of
             )
-            return made[backup.volume_id]
 
         mark = run.name(f"volume-{backup.volume_id}")
         found = run.ensure(VOLUME, mark, site=self.means.site, find=lambda: None, create=restored)
