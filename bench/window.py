@@ -14,7 +14,7 @@ the last unquiesce was accepted: the script cannot know when the guest is thawed
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from openstack import exceptions
 
@@ -57,6 +57,7 @@ def measure(options: Options) -> Result:
         _volumes(lab, made, result) as volumes,
     ):
         rows: list[list[Cell]] = []
+        stages: list[list[Cell]] = []
         rounds = Rounds(Place(lab, made.site), made)
         for label in AIMS_S:
             row = protecting.tried(
@@ -66,8 +67,16 @@ def measure(options: Options) -> Result:
             )
             if row is not None:
                 rows.append(row)
+                stages += _stages(result, label, rounds.spent)
     columns = ("monitors", *pairs.COLUMNS)
     result.tables.append(Table(title="Freeze window, seconds", columns=columns, rows=rows))
+    result.tables.append(
+        Table(
+            title="What ours is spent on, seconds",
+            columns=("monitors", "stage", "runs", "median", "min", "max"),
+            rows=stages,
+        )
+    )
     return result
 
 
@@ -87,12 +96,20 @@ def _series(
             found.append(Pair(ours=taken["ours"], theirs=taken["peer"]))
             protecting.say(f"window, {label}: {found[-1]}")
     pairs.record(result, label, found, "s")
-    for stage in rounds.spent[0] if rounds.spent else ():
-        result.spread(f"{label}.{stage}", spread([each[stage] for each in rounds.spent]), "s")
     if mine := pairs.ours(found):
         p95 = percentile(mine, 0.95)
         result.aim(f"{label}.ours_p95", p95, "s", at_most=AIMS_S[label])
     return pairs.row(f"{label} ({PROPOSALS} {told})", found)
+
+
+def _stages(result: Result, label: str, spent: Sequence[Mapping[str, float]]) -> list[list[Cell]]:
+    """Rows of the second table, and their figures."""
+    rows: list[list[Cell]] = []
+    for stage in spent[0] if spent else ():
+        found = spread([each[stage] for each in spent])
+        result.spread(f"{label}.{stage}", found, "s")
+        rows.append([label, stage, str(found.count), found.p50, found.low, found.high])
+    return rows
 
 
 class Rounds:
