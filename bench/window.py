@@ -29,7 +29,7 @@ from isthmus.errors import IsthmusError
 from isthmus.lab import vnf
 from isthmus.lab.vnf import Vnf
 from isthmus.recovery.declarations import LONGEST_FREEZE_S
-from isthmus.recovery.freezing import atom, ledger
+from isthmus.recovery.freezing import atom, flushing, ledger
 from isthmus.recovery.freezing.ledger import FreezeLedger, Whereabouts
 from isthmus.recovery.snapshots.rbd import PROPOSALS, RbdSnapshots
 
@@ -133,14 +133,15 @@ class Rounds:
         name, project = str(uuid.uuid4()), self.made.project_id
         compute = self.place.clients(project).compute
         servers = [each.server_id for each in self._group.members]
+        where = {
+            each: Whereabouts.of(compute.get(f"/servers/{each}")["server"]) for each in servers
+        }
         planned = ledger.planned(
             self._group,
             round_id=name,
             epoch=1,
             deadline_s=LONGEST_FREEZE_S,
-            whereabouts={
-                each: Whereabouts.of(compute.get(f"/servers/{each}")["server"]) for each in servers
-            },
+            whereabouts=where,
         )
         driver = RbdSnapshots(
             self.place.cinder(project),
@@ -152,6 +153,7 @@ class Rounds:
         saved: list[FreezeLedger] = []
         try:
             driver.prepare()
+            flushing.flush(self.place.hosts, where)
             try:
                 frozen = atom.Atom(hosts=self.place.hosts, snapshots=driver, save=saved.append)
                 return frozen.run(planned)

@@ -8,6 +8,7 @@ from recovery_values import a_group
 
 from isthmus import errors
 from isthmus.recovery.declarations import Hook, HookPlace, OnError
+from isthmus.recovery.freezing import flushing
 from isthmus.recovery.freezing.hooks import HookError, Hooks
 from isthmus.recovery.freezing.ledger import Whereabouts
 
@@ -93,3 +94,15 @@ def test_scripts_run_from_their_directory_with_the_group_and_an_end(tmp_path: Pa
         assert words in (each.error or "")
     (nowhere,) = Hooks(GROUP, WHERE, Guests(), None).after([a_script("good")])
     assert "no hook directory" in (nowhere.error or "")
+
+
+@pytest.mark.parametrize(("code", "words"), [(127, "exit code 127: last words"), (-1, "silent")])
+def test_a_guest_that_cannot_be_flushed_is_told_and_holds_nobody_back(
+    code: int, words: str
+) -> None:
+    guests = Guests(middle=code)
+    told = flushing.flush(guests, WHERE)
+    assert sorted(guests.ran) == sorted(each.domain for each in WHERE.values())
+    middle = GROUP.member("middle").server_id
+    assert words in (told.pop(middle) or "")
+    assert set(told.values()) == {None}

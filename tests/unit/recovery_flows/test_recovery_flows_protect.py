@@ -35,6 +35,8 @@ from isthmus.store import databases
 
 QUIET = "hook /bin/quiet before the freeze (database): done"
 LOUD = "hook /bin/loud after the thaw (database): done"
+FLUSHED = ["run /bin/sync", "run /bin/sync"]
+"""Both guests, just before they are armed."""
 
 
 class Hosts:
@@ -213,13 +215,19 @@ def test_a_sound_round_freezes_in_order_and_thaws_in_reverse_between_its_hooks(
     operation = paris.go(paris.request())
     ended(operation, Outcome.SUCCEEDED)
     assert paris.hosts.asked == [
-        "run /bin/quiet", "arm", "freeze middle", "freeze database",
+        "run /bin/quiet", *FLUSHED, "arm", "freeze middle", "freeze database",
         "thaw database", "thaw middle", "disarm", "run /bin/loud",
     ]  # fmt: skip
     [frozen] = [each for each in paris.desk.steps(operation.id) if each.name == "freeze"]
     assert frozen.result["window_s"] > 0
     assert [each["place"] for each in frozen.result["hooks"]["before"]] == ["database"]
     assert paris.notes(operation) == [QUIET, LOUD]
+
+
+def test_guests_that_cannot_be_flushed_are_frozen_as_they_are(paris: Paris) -> None:
+    paris.hosts.codes["/bin/sync"] = 127
+    ended(paris.go(paris.request()), Outcome.SUCCEEDED)
+    assert paris.hosts.ran("/bin/sync") == [2]
 
 
 def test_a_snapshot_that_fails_voids_the_round_and_leaves_all_guests_running(
@@ -275,7 +283,7 @@ def test_hooks_that_ended_before_the_engine_was_killed_are_not_run_again(paris: 
     paris.freeze.armed = paris.rob
     operation = paris.request()
     paris.cut_off(operation)
-    assert paris.hosts.asked == ["run /bin/quiet"]
+    assert paris.hosts.asked == ["run /bin/quiet", *FLUSHED]
     paris.freeze.armed = lambda: None
     operation = paris.go(operation)
     ended(operation, Outcome.SUCCEEDED)

@@ -11,8 +11,9 @@ from isthmus.lab.components.ceph_config import CLIENT, CLUSTER, CONF, POOL
 
 BACKEND = "rbd"
 
-# Objects of a backup: small ones make an increment small, large ones make it fast to name them all.
-_OBJECT_BYTES = 16 << 20
+# Objects of a backup. Each costs requests to the store and a look at the database, also where a volume is empty; an increment holds
+# the blocks that have changed, however large objects may be. The service holds one in memory for each volume at a time.
+_OBJECT_BYTES = 64 << 20
 _BLOCK_BYTES = 128 << 10
 
 PRIVSEP = ("cinder_sys_admin", "privsep_osbrick")

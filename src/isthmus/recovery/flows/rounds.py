@@ -24,7 +24,7 @@ from isthmus.recovery import documents
 from isthmus.recovery.declarations import Policy
 from isthmus.recovery.flows.checkpointing import Step, round_id
 from isthmus.recovery.flows.means import Means
-from isthmus.recovery.freezing import atom, ledger, machine
+from isthmus.recovery.freezing import atom, flushing, ledger, machine
 from isthmus.recovery.freezing.hooks import Done, Hooks
 from isthmus.recovery.freezing.ledger import FreezeLedger, Whereabouts
 
@@ -159,6 +159,7 @@ class Freeze(Step):
             known.begun(where)
             run.guard()
             around.before()
+            flushing.flush(self.means.guests, where)
             run.guard()
             ended = self._atom(known, driver).run(planned)
         except FencedError:
