@@ -31,6 +31,8 @@ _ROW = (
     "SELECT COALESCE(last_seen_up, created_at) >= UTC_TIMESTAMP() - INTERVAL %s SECOND AS fresh"
     " FROM nova.services WHERE `binary` = %s AND host = %s AND deleted = 0"
 )
+# The scheduler looks for new hosts every few seconds; until then it knows one from Placement and cannot use it.
+_MAPPING = "SELECT host FROM nova_api.host_mappings WHERE host = %s"
 _PROVIDER = "SELECT name FROM placement.resource_providers WHERE name = %s"
 
 
@@ -117,14 +119,14 @@ class NovaCompute(HostComponent):
         )
         context.wait(
             daemon,
-            lambda: _silent(context, "nova-compute", host.name, since=began) or _unplaced(context),
+            lambda: _silent(context, "nova-compute", host.name, since=began) or _unusable(context),
             deadline=LONG_START_DEADLINE,
             interval=0.5,
         )
 
     def test(self, context: Context) -> str:
         host = hosting.of(context).name
-        if missing := _silent(context, "nova-compute", host) or _unplaced(context):
+        if missing := _silent(context, "nova-compute", host) or _unusable(context):
             raise errors.NotReady(
                 what="the host takes no servers", where=context.unit, cause=missing
             )
@@ -180,11 +182,14 @@ def _silent(context: Context, binary: str, host: str, *, since: str | None = Non
     return None if rows and rows[0]["fresh"] else "it has not reported to Nova's database"
 
 
-def _unplaced(context: Context) -> str | None:
-    """None if Placement knows the host, by the name that it has in its own namespace."""
+def _unusable(context: Context) -> str | None:
+    """None if Placement and the scheduler know the host, by the name that it has in its own namespace."""
     database = context.of(context.site, local_db.NAME)
     name = hosting.of(context).name
-    return None if mariadb.query(database, _PROVIDER, (name,)) else "Placement does not know it"
+    if not mariadb.query(database, _PROVIDER, (name,)):
+        return "Placement does not know it"
+    known = mariadb.query(database, _MAPPING, (name,))
+    return None if known else "the scheduler has not mapped it to a cell"
 
 
 def _paste() -> Path:
