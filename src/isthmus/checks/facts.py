@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from isthmus.identity import published
@@ -21,6 +22,17 @@ from isthmus.sites.looking import Answers
 
 class NotKnownError(Exception):
     """A fact was not gathered; the text says why. It goes from a check to who runs it, and no further."""
+
+
+def number(name: str, text: str) -> float:
+    """The number that an option says. Raises NotKnownError."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise NotKnownError(f"{name} is no number: {text!r}")
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,29 +132,31 @@ class Place:
     @property
     def keystone(self) -> Mapping[str, str]:
         """The options of keystone.conf. Raises NotKnownError."""
-        return self._options(published.KEYSTONE)
+        found = self.settings.get(published.KEYSTONE)
+        if found is None:
+            raise NotKnownError("the agent was not told where keystone.conf is")
+        if isinstance(found, agent_documents.Unreadable):
+            raise NotKnownError(f"the agent cannot read keystone.conf: {found.error}")
+        return found
 
     @property
     def services(self) -> Mapping[str, Mapping[str, str]]:
-        """The options of each service that checks tokens. Raises NotKnownError."""
-        names = [name for name in self._settings if name != published.KEYSTONE]
-        if not names:
-            raise NotKnownError("the agent was told of no service's configuration")
-        return {name: self._options(name) for name in names}
+        """The options of each service that checks tokens, as far as they can be read. Raises NotKnownError."""
+        found = {
+            name: options
+            for name, options in self.settings.items()
+            if name != published.KEYSTONE and not isinstance(options, agent_documents.Unreadable)
+        }
+        if not found:
+            raise NotKnownError("the agent tells of no service's configuration")
+        return found
 
     @property
-    def _settings(self) -> Mapping[str, Mapping[str, str] | agent_documents.Unreadable]:
+    def settings(self) -> Mapping[str, Mapping[str, str] | agent_documents.Unreadable]:
+        """The options of each configuration file that the agent was told of. Raises NotKnownError if its release tells none."""
         found = self.status.settings
         if found is None:
             raise NotKnownError(f"the agent's release {self.status.version} does not tell settings")
-        return found
-
-    def _options(self, name: str) -> Mapping[str, str]:
-        found = self._settings.get(name)
-        if found is None:
-            raise NotKnownError(f"the agent was not told where {name}'s configuration is")
-        if isinstance(found, agent_documents.Unreadable):
-            raise NotKnownError(f"the agent cannot read it: {found.error}")
         return found
 
     @property

@@ -36,7 +36,9 @@ def gather(
     asked = _narrowed(inventory, sites)
     answers = looking.look(asked, clouds, timeout=timeout, login=False, cache=cache)
     entrances = _enter(clouds, sites, answers, timeout=timeout) if login else {}
-    results = _show(inventory, clouds, sites, entrances, timeout=timeout)
+    silent = {name for name, found in answers.items() if not found.identity.ok}
+    judges = [site for site in inventory.sites if site.name not in silent]
+    results = _show(judges, clouds, sites, entrances, timeout=timeout)
     lister = _lister(sites, entrances)
     listed = results.pop(lister, None) if lister else None
     return Facts(
@@ -76,21 +78,22 @@ def _lister(sites: Sequence[Site], entrances: Entrances) -> tuple[str, str] | No
 
 
 def _show(
-    inventory: Inventory,
+    judges: Sequence[Site],
     clouds: probe.Clouds,
     sites: Sequence[Site],
     entrances: Entrances,
     *,
     timeout: float,
 ) -> dict[tuple[str, str], Result[Any]]:
-    """What is asked with the tokens, by (site that issued, site that is asked); see `_lister` for the other key."""
+    """What is asked with the tokens: of each of the `judges` what it says of another's, by (site that issued, site that is
+    asked); see `_lister` for the other key."""
     questions: dict[tuple[str, str], Callable[[], Any]] = {}
     lister = _lister(sites, entrances)
     for site in sites:
         entrance = entrances[site.name].value if site.name in entrances else None
         if entrance is None:
             continue
-        for other in inventory.sites:
+        for other in judges:
             if other is not site:
                 questions[site.name, other.name] = functools.partial(
                     probe.refusal, clouds, entrance, other, timeout=timeout

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 
+from isthmus.checks import facts
 from isthmus.checks.facts import Facts, NotKnownError, Place
 from isthmus.checks.values import Category, Check, Flaw
 from isthmus.identity.findings import Outcome
@@ -105,11 +106,7 @@ def _settings(told: KeySettings, *, expiration: float, window: float) -> Setting
 
 
 def _number(options: Mapping[str, str], name: str, default: float) -> float:
-    text = options.get(name)
-    try:
-        return default if text is None else float(text)
-    except ValueError:
-        raise NotKnownError(f"{name} is no number: {text!r}") from None
+    return facts.number(name, options[name]) if name in options else default
 
 
 def _rotated(found: Mapping[str, frozenset[str]], _facts: Facts) -> Iterator[Flaw]:

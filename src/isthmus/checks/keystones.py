@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from isthmus.checks import facts
 from isthmus.checks.facts import Facts, NotKnownError, Place
 from isthmus.checks.values import RENDER, Category, Check, Flaw
 from isthmus.identity import config
@@ -37,10 +38,7 @@ def cache_times(options: Mapping[str, str]) -> dict[str, float]:
     texts = {name: options.get(name, f"{default:g}") for name, default in CACHE_TIMES.items()}
     if "token.cache_time" in options:
         texts["token.cache_time"] = options["token.cache_time"]
-    try:
-        return {name: float(text) for name, text in texts.items()}
-    except ValueError:
-        raise NotKnownError("a cache time is no number") from None
+    return {name: facts.number(name, text) for name, text in texts.items()}
 
 
 def _cached(place: Place) -> Iterator[Flaw]:
@@ -111,7 +109,7 @@ def _lifetimes(found: Mapping[str, Mapping[str, str]], _facts: Facts) -> Iterato
 
 def _lockout(place: Place) -> Iterator[Flaw]:
     text = place.keystone.get("security_compliance.lockout_failure_attempts", "")
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         yield Flaw(cause=f"[security_compliance] lockout_failure_attempts is {text or 'not set'}")
 
 
@@ -136,11 +134,28 @@ def _queue(place: Place) -> Iterator[Flaw]:
         )
 
 
+def _readable(place: Place) -> Iterator[Flaw]:
+    for name, found in place.settings.items():
+        if isinstance(found, agent_documents.Unreadable):
+            yield Flaw(cause=f"{name}: {found.error}", names={"name": name})
+
+
 def _options(place: Place) -> Mapping[str, str]:
     return place.keystone
 
 
 CHECKS = (
+    Check(
+        id="agent-settings",
+        title="The agent can read the files that it was told of",
+        category=Category.KEYSTONE,
+        severity=Outcome.WARN,
+        needs=("agent-answers",),
+        consequence="nobody sees how this service is set",
+        remedy="correct `configuration_files` of the agent at {site}, or give its user read access to the file of {name}",
+        command="ls -l /etc/{name}",
+        of_site=_readable,
+    ),
     Check(
         id="keystone-cache",
         title="Keystone caches, and a dead memcached is a miss",

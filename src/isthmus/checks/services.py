@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from isthmus.checks import keystones
-from isthmus.checks.facts import Facts, NotKnownError, Place
+from isthmus.checks import facts, keystones
+from isthmus.checks.facts import Facts, Place
 from isthmus.checks.values import RENDER, Category, Check, Flaw
 from isthmus.identity import config
 from isthmus.identity.findings import Outcome
@@ -29,10 +29,7 @@ def _option(options: Options, name: str, default: str = "") -> str:
 def _cache_time(service: str, options: Options) -> float:
     """How long a service keeps a verdict, in seconds; 0 and less as they stand. Raises NotKnownError."""
     text = _option(options, "token_cache_time", f"{TOKEN_CACHE_SECONDS:g}")
-    try:
-        return float(text)
-    except ValueError:
-        raise NotKnownError(f"{service}: token_cache_time is no number: {text!r}") from None
+    return facts.number(f"{service}: token_cache_time", text)
 
 
 def _token_cache(place: Place) -> Iterator[Flaw]:

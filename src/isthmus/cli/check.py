@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from isthmus import errors
 from isthmus.checks import gathering, registry, running
@@ -14,6 +14,8 @@ from isthmus.cli import check_screens, configuration_files, reports
 from isthmus.cli.reports import Columns
 from isthmus.identity import comparing, deployment, rendering
 from isthmus.sites import inventory, last_good, probe
+
+T = TypeVar("T")
 
 COLUMNS = ("state", "check", "site", "cause", "consequence", "remedy", "command")
 
@@ -128,7 +130,7 @@ class List(reports.Rows):
         ]
 
 
-def _could(step: Any) -> Any:
+def _could(step: Callable[[], T]) -> T:
     """What the step returns; what stops it stops the checks, which has an exit code of its own."""
     try:
         return step()

@@ -372,6 +372,18 @@ FAULTS: list[tuple[str, str | None, str, str, Break]] = [
         ),
     ),
     (
+        "agent-settings",
+        "lyon",
+        "WARN",
+        "glance: /etc/glance/glance-api.conf: Permission denied",
+        document(
+            "lyon",
+            "settings",
+            "glance",
+            value={"error": "/etc/glance/glance-api.conf: Permission denied"},
+        ),
+    ),
+    (
         "keystone-cache",
         "lyon",
         "WARN",

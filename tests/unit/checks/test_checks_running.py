@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus import errors
-from isthmus.checks import registry, running
+from isthmus.checks import clocks, keystones, registry, releases, running, services
 from isthmus.checks.facts import Facts, NotKnownError, Place
 from isthmus.checks.running import Report
 from isthmus.checks.values import Category, Check, Flaw, State
 from isthmus.cli import check_screens
+from isthmus.identity import status
 from isthmus.identity.findings import Outcome
 
 GOLDEN = Path(__file__).with_name("golden_check.txt")
+PAGE = Path(__file__).parents[3] / "docs" / "check-catalogue.rst"
 SITES = ("paris", "lyon", "madrid")
 HOLDS, WARNS, FAILS, UNKNOWN, BREAKS = "holds", "warns", "fails", "unknown", "breaks"
 BEHAVIOURS = (HOLDS, WARNS, FAILS, UNKNOWN, BREAKS)
@@ -212,8 +214,25 @@ def test_an_agent_that_was_told_of_no_files_says_so() -> None:
     world.documents["paris"]["settings"] = {}
     world.documents["lyon"]["settings"]["keystone"] = {"error": "/k.conf: Permission denied"}
     reasons = {(each.check, each.site): each.reason for each in world.report().results}
-    assert reasons["lockout", "paris"] == "the agent was not told where keystone's configuration is"
-    assert reasons["lockout", "lyon"] == "the agent cannot read it: /k.conf: Permission denied"
+    assert reasons["lockout", "paris"] == "the agent was not told where keystone.conf is"
+    assert (
+        reasons["lockout", "lyon"]
+        == "the agent cannot read keystone.conf: /k.conf: Permission denied"
+    )
+
+
+@pytest.mark.parametrize("text", ["soon", "nan", "inf", ""])
+def test_what_is_no_number_is_not_judged(text: str) -> None:
+    world = World()
+    world.options("paris")["identity.cache_time"] = text
+    world.options("paris", "glance")["keystone_authtoken.token_cache_time"] = text
+    world.options("paris")["token.expiration"] = text
+    report = world.report("cache-times", "token-cache-time", "key-formula")
+    assert report.findings == ()
+    at_paris = {each.check: each.reason for each in report.results if each.site == "paris"}
+    assert at_paris["cache-times"] == f"identity.cache_time is no number: {text!r}"
+    assert at_paris["token-cache-time"] == f"glance: token_cache_time is no number: {text!r}"
+    assert at_paris["key-formula"] == f"token.expiration is no number: {text!r}"
 
 
 def test_without_a_login_what_needs_one_is_skipped() -> None:
@@ -262,6 +281,27 @@ def test_the_screen_is_as_it_was() -> None:
     """After a change that is meant: write what this test prints into golden_check.txt, and read it."""
     drawn = check_screens.report(troubled())
     assert drawn == GOLDEN.read_text(), drawn
+
+
+def test_the_page_shows_what_is_printed_and_the_limits_that_count() -> None:
+    """The list of checks in it is made from the registry when it is built; the rest is held here."""
+    page = PAGE.read_text()
+    example = page.split("$ isthmus check\n")[1].split("\n\n(An example")[0]
+    printed = {line.strip() for line in GOLDEN.read_text().splitlines()}
+    for line in example.splitlines():
+        assert line.strip() in {*printed, "..."}, line
+    floors = (*releases.MARIADB, *releases.KEYSTONE, *releases.MIDDLEWARE)
+    for floor in floors:
+        assert ".".join(map(str, floor)) in page
+    for limit in (
+        status.LAG_LIMIT_SECONDS,
+        clocks.WARN_SECONDS,
+        keystones.CACHE_LIMIT_SECONDS,
+        services.REVOCATION_LIMIT_SECONDS,
+    ):
+        assert f"     - {limit:g} s\n" in page
+    assert keystones.CACHE_LIMIT_SECONDS == services.TOKEN_CACHE_LIMIT_SECONDS
+    assert keystones.CACHE_LIMIT_SECONDS == keystones.QUEUE_LIMIT_SECONDS
 
 
 def test_colours_only_add() -> None:
