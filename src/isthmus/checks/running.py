@@ -156,7 +156,7 @@ def _result(check: Check, site: str | None, state: State, **more: Any) -> Result
     )
 
 
-def _blocked(check: Check, site: str, done: Mapping[tuple[str, str | None], Result]) -> str | None:
+def _blocked(check: Check, site: str, done: Mapping[Key, Result]) -> str | None:
     """Why the check may not look at this site; None if it may."""
     for need in check.needs:
         # A prerequisite over all sites counts for each of them.

@@ -23,7 +23,7 @@ CONNECT_SECONDS = 3.0
 """Longest wait for a TCP connection: one lost SYN packet is sent again after 1 s."""
 
 LARGEST_ANSWER = 1 << 20
-"""Bytes of an answer that are read: agents send some 2 KB, Keystone's root less than 1 KB."""
+"""Bytes of an answer that are read: agents send some 10 KB, Keystone's root less than 1 KB."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,9 +205,12 @@ def refusal(clouds: Clouds, entrance: Entrance, site: Site, *, timeout: float) -
             cert=cert,
         )
     words = failures.status_line(answer.status_code, answer.reason)
-    if answer.status_code >= 500:
-        raise errors.UnavailableError(words)
-    return words if answer.status_code >= 400 else None
+    if answer.status_code in (200, 204):
+        return None
+    if answer.status_code in (401, 403, 404):
+        return words
+    # A redirection, a limit or a failure says nothing about the token.
+    raise errors.UnavailableError(words)
 
 
 def assignments(

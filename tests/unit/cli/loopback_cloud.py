@@ -98,8 +98,8 @@ class Cloud:
     documents: dict[str, Any]
     status: dict[str, int] = dataclasses.field(default_factory=dict)
     refuse_logins: bool = False
-    refuse_tokens: set[str] = dataclasses.field(default_factory=set)
-    """Sites that do not know the tokens of others."""
+    of_tokens: dict[str, int] = dataclasses.field(default_factory=dict)
+    """What sites say of a token that they are shown, if not that it is good."""
     regions: list[str] = dataclasses.field(default_factory=list)
     hang: set[str] = dataclasses.field(default_factory=set)
     released: threading.Event = dataclasses.field(default_factory=threading.Event)
@@ -167,9 +167,9 @@ def _handler(cloud: Cloud, name: str) -> type[http.server.BaseHTTPRequestHandler
         def do_HEAD(self) -> None:
             """A token is shown, to be judged."""
             tokens = (self.headers["X-Auth-Token"], self.headers["X-Subject-Token"])
-            known = tokens == (TOKEN, TOKEN) and name not in cloud.refuse_tokens
-            asked = self.path == "/v3/auth/tokens"
-            self.send_response(cloud.status.get(name, 200 if known and asked else 404))
+            known = tokens == (TOKEN, TOKEN) and self.path == "/v3/auth/tokens"
+            self.send_response(cloud.of_tokens.get(name, 200) if known else 500)
+            self.send_header("Location", cloud.url(name))
             self.end_headers()
 
         def do_POST(self) -> None:

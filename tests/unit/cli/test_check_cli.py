@@ -73,11 +73,25 @@ def test_a_hung_site_costs_its_timeout_and_no_more(cloud: Cloud, isthmus: Isthmu
     assert "site-reach  lyon" in ended.out
 
 
-def test_a_token_that_another_site_refuses_is_found(cloud: Cloud, isthmus: Isthmus) -> None:
-    cloud.refuse_tokens.add("madrid")
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_token_that_another_site_refuses_is_found(
+    cloud: Cloud, isthmus: Isthmus, status: int
+) -> None:
+    cloud.of_tokens["madrid"] = status
     ended = isthmus("check", "-f", "json")
     assert ended.code == 2
     assert found(ended) == [("token-accepted", "paris"), ("token-accepted", "lyon")]
+
+
+@pytest.mark.parametrize("status", [301, 429, 503])
+def test_an_answer_that_says_nothing_about_the_token_is_no_verdict(
+    cloud: Cloud, isthmus: Isthmus, status: int
+) -> None:
+    cloud.of_tokens.update(dict.fromkeys(cloud.servers, status))
+    ended = isthmus("check", "-f", "json")
+    results = json.loads(ended.out)["results"]
+    states = {each["state"] for each in results if each["check"] == "token-accepted"}
+    assert (ended.code, states) == (0, {"SKIPPED"})
 
 
 def test_a_login_that_is_refused_is_found_and_what_stands_on_it_skipped(
@@ -133,7 +147,7 @@ def test_rows_are_findings_and_what_became_of_other_checks(cloud: Cloud, isthmus
 
 
 def test_neither_password_nor_token_is_shown(cloud: Cloud, isthmus: Isthmus) -> None:
-    cloud.refuse_tokens.add("lyon")
+    cloud.of_tokens["lyon"] = 404
     for words in (["-f", "json"], ["-vv", "--debug"]):
         ended = isthmus("check", *words)
         assert PASSWORD not in ended.out + ended.err
