@@ -4,6 +4,7 @@ Read on request, never changed. Whatever cannot be read is told as text in its p
 """
 
 import contextlib
+import functools
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -62,12 +63,18 @@ def settings(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 def _settings(name: str, path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        found = path.stat()
+        return {"options": _told(name, path, found.st_mtime_ns, found.st_size)}
     except OSError as error:
         return {"error": f"{path}: {error.strerror}"}
     except UnicodeDecodeError:
         return {"error": f"{path} is not UTF-8 text"}
-    return {"options": published.options(name, text)}
+
+
+@functools.lru_cache(maxsize=32)
+def _told(name: str, path: Path, _changed_ns: int, _size: int) -> dict[str, str]:
+    """The status is asked for again and again, and a long file takes a while to be read: once for each change of it."""
+    return published.options(name, path.read_text(encoding="utf-8"))
 
 
 def packages() -> dict[str, str]:

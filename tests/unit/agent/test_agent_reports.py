@@ -74,6 +74,17 @@ def test_a_file_that_is_no_text_is_told_without_its_words(tmp_path: Path) -> Non
     assert sources.settings({"nova": path}) == {"nova": {"error": f"{path} is not UTF-8 text"}}
 
 
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "keystone.conf"
+    for provider in ("fernet", "jws"):
+        path.write_text(f"[token]\nprovider = {provider}\n")
+        for _ in range(2):
+            told = sources.settings({"keystone": path})
+            assert told["keystone"] == {"options": {"token.provider": provider}}
+    path.unlink()
+    assert "error" in sources.settings({"keystone": path})["keystone"]
+
+
 def test_packages_are_those_of_the_environment() -> None:
     assert set(sources.packages()) <= {"keystone", "keystonemiddleware"}
     assert all(each[0].isdigit() for each in sources.packages().values())
