@@ -820,3 +820,24 @@ def test_a_region_without_identity_is_an_error() -> None:
         Outcome.ERROR,
         "lyon has no public endpoint of identity; keystone runs there",
     )
+
+
+def test_an_even_number_of_votes_can_be_halved() -> None:
+    world = World()
+    members = ["paris", "lyon", "arbitrator", "another"]
+    for site in ("paris", "lyon"):
+        cluster(site, size=4, members=members)(world)
+    (found,) = world.report("votes").findings
+    assert found.cause == "4 votes: paris, lyon, arbitrator, another"
+
+
+def test_a_write_that_just_came_waits_for_no_reason() -> None:
+    world = World()
+    world.documents["madrid"]["queue"] = {"pending": 3, "oldest_age_seconds": 2.0}
+    assert world.report("queue").findings == ()
+
+
+def test_a_replica_may_be_newer_than_its_writers() -> None:
+    world = World()
+    world.variables("madrid")["version"] = "11.4.12-MariaDB"
+    assert world.report("replica-release").findings == ()

@@ -184,6 +184,16 @@ def test_a_dead_site_is_one_finding_and_the_rest_says_what_it_waits_for() -> Non
     assert over_all["token-keys"] == {"madrid": "needs agent-answers, which was skipped"}
 
 
+def test_a_comparison_without_sites_says_each_reason_once() -> None:
+    world = World()
+    world.kill("madrid")
+    for site in ("paris", "lyon"):
+        world.documents[site]["keys"] = {}
+    keys = next(each for each in world.report("token-keys").results if each.check == "token-keys")
+    reasons = ("needs key-repository, which was skipped", "needs agent-answers, which was skipped")
+    assert (keys.state, keys.reason) == (State.SKIPPED, "; ".join(reasons))
+
+
 def test_all_sites_dead_still_says_so() -> None:
     world = World()
     for site in SITES:
