@@ -1,5 +1,7 @@
 """The agent against real databases: who is read, who takes the writes, what is followed."""
 
+import datetime
+import functools
 import json
 import signal
 from collections.abc import Iterator
@@ -9,6 +11,10 @@ import agent_star
 import pytest
 
 from conditions import wait_for
+from isthmus.checks import registry, running
+from isthmus.checks.facts import Facts
+from isthmus.sites import fanout, inventory, probe
+from isthmus.sites.looking import Answers
 
 pytestmark = pytest.mark.functional
 
@@ -36,6 +42,64 @@ def test_one_site_takes_the_writes_and_every_database_may_be_read(star: agent_st
 
 def test_the_agent_is_small(star: agent_star.Star) -> None:
     assert star.agents["madrid"].memory_mb() < 40
+
+
+def checked(star: agent_star.Star) -> running.Report:
+    """The checks over what the three agents say now."""
+    roles = {"paris": "writer", "lyon": "writer", "madrid": "replica"}
+    lines = [
+        f"  - {{name: {n}, role: {r}, agent: '{star.agents[n].url}'}}" for n, r in roles.items()
+    ]
+    known = inventory.parse("\n".join(["sites:", *lines]), source="sites.yaml")
+    asked = fanout.ask_all(
+        {each.name: functools.partial(probe.agent, each, timeout=5) for each in known.sites},
+        timeout=5,
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    api = probe.IdentityAnswer(url="", version="v3.14", latency_ms=1.0)
+    up = fanout.Result(value=api, seconds=0.0, observed_at=now)
+    answers = {name: Answers(identity=up, agent=found) for name, found in asked.items()}
+    return running.run(registry.CHECKS, Facts(time=now, inventory=known, answers=answers))
+
+
+def test_the_checks_see_how_the_databases_are_set(star: agent_star.Star) -> None:
+    def told() -> bool:
+        return all(each.database()["variables"] for each in star.agents.values())
+
+    wait_for("all agents know the variables", told, NOTICED)
+    report = checked(star)
+    assert {(each.check, each.site) for each in report.findings} == {
+        # The databases of this test are set for speed, and know nothing of networks, queues and a second replica.
+        *(("durability", site) for site in ("paris", "lyon")),
+        *(("dirty-reads", site) for site in ("paris", "lyon")),
+        *(("queue", site) for site in star.agents),
+        ("replica-filters", "madrid"),
+        ("replica-of-each-writer", "madrid"),
+    }
+    causes = {each.check: each.cause for each in report.findings}
+    assert causes["replica-filters"] == "replica-paris: not replicated: isthmus_network.%"
+    states = {(each.check, each.site): str(each.state) for each in report.results}
+    for check in (
+        "galera-releases",
+        "one-stream",
+        "server-ids",
+        "galera-timers",
+        "galera-segments",
+        "votes",
+    ):
+        assert states[check, None] == "OK", check
+    for check in ("mariadb-release", "binary-log", "coherence"):
+        assert {states[check, site] for site in star.agents} == {"OK"}, check
+    assert states["replica-read-only", "madrid"] == "OK"
+    star.madrid.rows("SET GLOBAL read_only=OFF")
+    try:
+        wait_for(
+            "the check finds it",
+            lambda: "replica-read-only" in {each.check for each in checked(star).findings},
+            NOTICED,
+        )
+    finally:
+        star.madrid.rows("SET GLOBAL read_only=ON")
 
 
 def test_a_change_makes_a_new_generation_at_every_site_and_heartbeats_make_none(

@@ -7,17 +7,22 @@ replica; real MariaDB replication, real Keystone, two worker processes with four
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import hashlib
 import hmac
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from keystone_site import LOCKOUT_ATTEMPTS, PASSWORD, Answer, Site, running_site
 
 from conditions import wait_for
+from isthmus.checks import gathering, registry, running
+from isthmus.sites import inventory, probe
 
 pytestmark = pytest.mark.functional
 
@@ -494,3 +499,64 @@ def test_a_fenced_site_issues_no_token_says_so_and_still_validates(site: Site) -
     finally:
         mark.unlink()
     assert site.login("admin").status == 201
+
+
+class Forged:
+    """A session with a token that no key has sealed."""
+
+    def get_token(self) -> str:
+        return "gAAAAA" + "x" * 170
+
+
+def test_checks_put_their_questions_to_a_real_keystone(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two entries of the sites file lead to the same Keystone: enough for one to judge the other's token."""
+    auth = {
+        "auth_url": f"http://127.0.0.1:{site.port}",
+        "username": "admin",
+        "password": PASSWORD,
+        "project_name": "admin",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+    }
+    names = ("madrid", "twin")
+    clouds_file = tmp_path / "clouds.yaml"
+    entries = {name: {"auth": auth, "region_name": name} for name in names}
+    clouds_file.write_text(yaml.safe_dump({"clouds": entries}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds_file))
+    lines = [f"  - {{name: {name}, role: replica}}" for name in names]
+    known = inventory.parse("\n".join(["sites:", *lines]), source="sites.yaml")
+    user = site.create("users", "user", name=f"direct-{uuid.uuid4().hex[:8]}", password=PASSWORD)
+    project = site.create("projects", "project", name=f"for-{user['name']}")
+    place = f"/v3/projects/{project['id']}/users/{user['id']}/roles/{site.member}"
+    assert site("PUT", place, token=site.admin).status == 204
+    site.caught_up()
+
+    clouds = probe.Clouds()
+    facts = gathering.gather(
+        known,
+        clouds,
+        sites=known.sites,
+        timeout=30,
+        login=True,
+        cache=tmp_path / "cache.json",
+        differences=None,
+    )
+    report = running.run(registry.CHECKS, facts)
+    states = {(each.check, each.site): str(each.state) for each in report.results}
+    for check in ("identity-api", "login", "token-accepted"):
+        assert {states[check, name] for name in names} == {"OK"}, check
+    assert states["group-roles", None] == "WARN"
+    assert facts.assignments is not None
+    assert facts.assignments.result.value is not None
+    direct = [each for each in facts.assignments.result.value if each.user == user["name"]]
+    assert [(each.role, each.scope) for each in direct] == [
+        ("member", f"project {project['name']}")
+    ]
+    entrance = dataclasses.replace(
+        probe.enter(clouds, known.sites[0], timeout=30), session=Forged()
+    )
+    refusal = probe.refusal(clouds, entrance, known.sites[1], timeout=30)
+    assert refusal is not None
+    assert refusal.startswith("401 ")

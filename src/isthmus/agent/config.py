@@ -123,6 +123,8 @@ class Config:
     generation_file: Path | None
     policy: Policy
     keys: Keys | None = None
+    configuration_files: Mapping[str, Path] = field(default_factory=dict)
+    """keystone.conf (under `keystone`) and the files of services that check tokens, of which some options are told."""
 
     def master_at(self, address: Address) -> str | None:
         """The writer site whose database answers at `address`."""
@@ -230,7 +232,9 @@ class _Node:
 
 def _config(root: _Node) -> Config:
     required = "site listen writer_preference databases"
-    optional = "masters replication key_repositories queue generation_file policy keys"
+    optional = (
+        "masters replication key_repositories queue generation_file policy keys configuration_files"
+    )
     top = root.fields(required, optional)
     config = Config(
         site=top["site"].text(),
@@ -244,6 +248,7 @@ def _config(root: _Node) -> Config:
         generation_file=_optional(top, "generation_file", lambda node: Path(node.text())),
         policy=_optional(top, "policy", _policy) or Policy(),
         keys=_optional(top, "keys", _keys),
+        configuration_files=_optional(top, "configuration_files", _paths) or {},
     )
     _consistent(config)
     return config

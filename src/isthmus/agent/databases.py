@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from isthmus.agent.config import Account, Address
-from isthmus.identity import positions, replication, writer
+from isthmus.identity import positions, published, replication, writer
 
 # The driver loads `cryptography` for password methods that only MySQL has: 9 MB in every agent.
 _UNNEEDED = "cryptography.hazmat.backends"
@@ -197,6 +197,22 @@ def look_at_master(session: Session, clock: Callable[[], float]) -> replication.
     return replication.Master(
         at=clock(), usable=usable, position=position, reason="" if usable else f"{cluster}, {state}"
     )
+
+
+def variables(session: Session) -> dict[str, str]:
+    """How the server is set, as far as it may be told; needs no right beyond logging in."""
+    rows: list[dict[str, Any]] = []
+    for statement, names in (
+        (
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN",
+            (*published.VARIABLES, published.PROVIDER),
+        ),
+        ("SHOW GLOBAL STATUS WHERE Variable_name IN", published.STATUSES),
+    ):
+        places = ", ".join(["%s"] * len(names))
+        rows += session.rows(f"{statement} ({places})", *names)
+    # Galera's status names are shown as the server spells them, variables in lower case.
+    return published.variables({str(r["Variable_name"]).lower(): str(r["Value"]) for r in rows})
 
 
 def take_lease(session: Session, name: str) -> str | None:

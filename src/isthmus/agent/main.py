@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +52,7 @@ class Agent:
         self.followers = _followers(settings, self._generations)
         self._servers: list[http.Server] = []
         self._keying = _keying(settings, self.writes)
+        self._packages = sources.packages()
 
     @property
     def _loops(self) -> list[Loop]:
@@ -112,11 +114,14 @@ class Agent:
                 "pid": os.getpid(),
                 "started_at": _utc(self._started_at),
                 "version": metadata.version("isthmus"),
+                "packages": self._packages,
             },
             "databases": [watch.report.document(at) for watch in self.watches.values()],
             "keys": sources.key_repositories(self.settings.key_repositories),
             "key_rotation": self._keying[0].status if self._keying else {},
+            "key_settings": _key_settings(self.settings.keys),
             "queue": sources.queue(self.settings.queue),
+            "settings": sources.settings(self.settings.configuration_files),
             "coherence": {
                 name: follower.told.document(binlog.clock())
                 for name, follower in self.followers.items()
@@ -137,6 +142,11 @@ def _keying(settings: config.Config, writes: Callable[[], bool]) -> list[Any]:
     if not any(each.kind is config.Kind.WRITER for each in settings.databases):
         return [follower]
     return [follower, keying.Conductor(settings, settings.keys, node, writes)]
+
+
+def _key_settings(keys: config.Keys | None) -> dict[str, dict[str, Any]]:
+    """Lifetimes and intervals, by kind of key."""
+    return {} if keys is None else {kind: asdict(each) for kind, each in keys.kinds.items()}
 
 
 def _masters(settings: config.Config) -> dict[str, MasterWatch]:

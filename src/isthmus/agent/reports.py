@@ -4,6 +4,7 @@ A report is a value that one thread publishes and others read; whether it is sti
 when it is read, so that a hung database can never keep its last good answer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,8 @@ class Report:
     cluster: Cluster | None = None
     lease: str | None = None
     last_event: str | None = None
+    variables: Mapping[str, str] | None = None
+    """How the server is set (`isthmus.identity.published`); None while it cannot be asked."""
 
     def reader(self, at: float) -> tuple[bool, str]:
         """Whether the database may be read from at monotonic time `at`, and why."""
@@ -79,6 +82,7 @@ class Report:
             "cluster": _cluster(self.cluster),
             "lease": {"held": self.lease is None, "reason": self.lease},
             "last_event": self.last_event,
+            "variables": None if self.variables is None else dict(self.variables),
         }
 
 

@@ -22,6 +22,8 @@ from isthmus.identity.positions import Position
 
 LOOK_EVERY = 0.25
 MASTER_EVERY = 1.0
+# Settings of a server change when somebody changes them.
+VARIABLES_EVERY = 5.0
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -81,11 +83,14 @@ class MasterWatch(Loop):
 
 
 class Watch(Loop):
-    """What the two kinds of watch share: the published report and the log of its changes."""
+    """What the two kinds of watch share: the connection, the published report and the log of its changes."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, node: bool) -> None:
         super().__init__(database.name, LOOK_EVERY)
         self.database = database
+        self._eye = Eye(database.address, database.account, node=node)
+        self.known_variables: Mapping[str, str] | None = None
+        self._variables_at = float("-inf")
         self.report = Report(
             at=time.monotonic(), name=database.name, kind=database.kind, home=database.home
         )
@@ -96,6 +101,21 @@ class Watch(Loop):
             level = logging.INFO if report.serving else logging.WARNING
             log.log(level, "%s: %s: %s", report.name, report.verdict, report.reason)
 
+    def ask_variables(self) -> None:
+        """How the server is set, asked now and then and kept in between. No verdict depends on it, so that it is
+        asked when the report is out."""
+        if time.monotonic() - self._variables_at < VARIABLES_EVERY:
+            return
+        self._variables_at = time.monotonic()
+        try:
+            self.known_variables = self._eye.look(databases.variables)
+        except databases.DatabaseError as error:
+            self.known_variables = None
+            log.info("%s: its variables are not known: %s", self.database.name, error)
+
+    def close(self) -> None:
+        self._eye.close()
+
 
 class ReplicaWatch(Watch):
     """Looks at one replica, has it judged, and hands what is to be done to its actor."""
@@ -103,9 +123,8 @@ class ReplicaWatch(Watch):
     def __init__(
         self, config: Config, database: Database, masters: Mapping[str, MasterWatch]
     ) -> None:
-        super().__init__(database)
+        super().__init__(database, node=False)
         self._config, self._masters = config, masters
-        self._eye = Eye(database.address, database.account)
         self._state = replication.State()
         self.actor = ReplicaActor(config, database)
 
@@ -122,6 +141,8 @@ class ReplicaWatch(Watch):
         self.publish(self._report(seen, decision))
         if decision.action.master is not None:
             self.actor.submit(decision.action, decision.reason)
+        if seen.replica is not None:
+            self.ask_variables()
 
     def _look(self) -> replication.Observation:
         replica, error, answered = None, "", False
@@ -153,22 +174,19 @@ class ReplicaWatch(Watch):
             advance_age_seconds=decision.advance_age_seconds,
             lease=self.actor.lease,
             last_event=self.actor.last_event,
+            variables=self.known_variables if replica else None,
         )
 
     def threads(self) -> list[threading.Thread]:
         return [self, self.actor]
-
-    def close(self) -> None:
-        self._eye.close()
 
 
 class NodeWatch(Watch):
     """Looks at this site's Galera node and decides whether it is the writer."""
 
     def __init__(self, config: Config, database: Database) -> None:
-        super().__init__(database)
+        super().__init__(database, node=True)
         self._config = config
-        self._eye = Eye(database.address, database.account, node=True)
         self._state = writer.State()
         self.actor = NodeActor(config, database)
 
@@ -188,6 +206,7 @@ class NodeWatch(Watch):
         self._state = decision.state
         self.actor.told(view.at, decision)
         self.publish(self._report(view, position, decision))
+        self.ask_variables()
 
     def _publish_failure(self, error: databases.DatabaseError) -> None:
         verdict = writer.Verdict.UNKNOWN if error.answered else writer.Verdict.UNREACHABLE
@@ -203,6 +222,7 @@ class NodeWatch(Watch):
                 cluster=None,
                 lag_seconds=None,
                 lease=self.actor.lease,
+                variables=None,
             )
         )
 
@@ -224,10 +244,8 @@ class NodeWatch(Watch):
             ),
             lease=self.actor.lease,
             last_event=self.actor.last_event,
+            variables=self.known_variables,
         )
 
     def threads(self) -> list[threading.Thread]:
         return [self, self.actor]
-
-    def close(self) -> None:
-        self._eye.close()

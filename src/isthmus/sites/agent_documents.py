@@ -9,11 +9,12 @@ fetches the document is :mod:`isthmus.sites.probe`, what it means :mod:`isthmus.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import enum
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from isthmus import errors
 
@@ -22,6 +23,8 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 LONGEST_TEXT = 500
 """A sentence, not a book: longer texts of another site are cut."""
+
+T = TypeVar("T")
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -66,6 +69,8 @@ class Database:
     """How old the observation was when the agent answered."""
     cluster: Cluster | None
     last_event: str | None
+    variables: Mapping[str, str] | None = None
+    """How the server is set (`isthmus.identity.published`); None: the agent does not know, or does not tell yet."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +98,28 @@ class Unreadable:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Follower:
+    """How an agent keeps one repository as all sites are to have it."""
+
+    fenced: str | None
+    """Why this site is fenced."""
+    trouble: str | None
+    """Why the repository is not as it should be."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """How long tokens of one kind live and how often their keys change, in seconds, as an agent was told."""
+
+    expiration: float
+    allow_expired_window: float
+    clock_skew: float
+    max_active_keys: int
+    interval: float
+    jitter: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AgentStatus:
     """All that an agent says about its site."""
 
@@ -105,6 +132,18 @@ class AgentStatus:
     queue: Queue | Unreadable
     rotated: frozenset[str] = frozenset()
     """Names of the repositories that the agents themselves keep equal."""
+    time: datetime.datetime | None = None
+    """The agent's clock when it answered."""
+    packages: Mapping[str, str] | None = None
+    """Releases of the distributions beside the agent. None, as below: the agent is too old to tell."""
+    settings: Mapping[str, Mapping[str, str] | Unreadable] | None = None
+    """Options of configuration files by name of the service, then by `section.key`."""
+    followers: Mapping[str, Follower] = dataclasses.field(default_factory=dict)
+    """By the repository's name."""
+    key_settings: Mapping[str, KeySettings] | None = None
+    """By the repository's name."""
+    coherence: Mapping[str, str | None] | None = None
+    """By database: why its changes are not followed; None in it: they are."""
 
 
 def parse(document: object, *, site: str) -> AgentStatus:
@@ -117,6 +156,7 @@ def parse(document: object, *, site: str) -> AgentStatus:
     if name != site:
         raise errors.InputError(f"the agent answers for site {name!r}, not for {site!r}")
     agent = root["agent"]
+    followers = _optional(root, "key_rotation", _followers) or {}
     return AgentStatus(
         site=name,
         version=agent["version"].text(),
@@ -124,7 +164,13 @@ def parse(document: object, *, site: str) -> AgentStatus:
         databases=tuple(_database(each) for each in root["databases"].items()),
         keys={each: _repository(value) for each, value in root["keys"].fields().items()},
         queue=_queue(root["queue"]),
-        rotated=_rotated(root),
+        rotated=frozenset(followers),
+        time=_optional(root, "time", _Field.moment),
+        packages=_optional(agent, "packages", _Field.texts),
+        settings=_optional(root, "settings", _settings),
+        followers=followers,
+        key_settings=_optional(root, "key_settings", _key_settings),
+        coherence=_optional(root, "coherence", _coherence),
     )
 
 
@@ -144,6 +190,7 @@ def _database(field: _Field) -> Database:
         observed_age_seconds=field["observed_age_seconds"].seconds(),
         cluster=None if cluster.value is None else _cluster(cluster),
         last_event=field["last_event"].text_or_none(),
+        variables=_optional(field, "variables", _Field.texts),
     )
 
 
@@ -167,11 +214,49 @@ def _repository(field: _Field) -> KeyRepository | Unreadable:
     )
 
 
-def _rotated(root: _Field) -> frozenset[str]:
-    """Agents before the rotation of keys do not say so."""
-    if "key_rotation" not in root.fields():
-        return frozenset()
-    return frozenset(root["key_rotation"].fields())
+def _followers(field: _Field) -> dict[str, Follower]:
+    return {
+        name: Follower(
+            fenced=_optional(each, "fenced", _Field.text),
+            trouble=_optional(each, "trouble", _Field.text),
+        )
+        for name, each in field.fields().items()
+    }
+
+
+def _settings(field: _Field) -> dict[str, Mapping[str, str] | Unreadable]:
+    found: dict[str, Mapping[str, str] | Unreadable] = {}
+    for name, each in field.fields().items():
+        error = _optional(each, "error", _Field.text)
+        found[name] = each["options"].texts() if error is None else Unreadable(error=error)
+    return found
+
+
+def _key_settings(field: _Field) -> dict[str, KeySettings]:
+    return {
+        name: KeySettings(
+            expiration=each["expiration"].seconds(),
+            allow_expired_window=each["allow_expired_window"].seconds(),
+            clock_skew=each["clock_skew"].seconds(),
+            max_active_keys=each["max_active_keys"].count(),
+            interval=each["interval"].seconds(),
+            jitter=each["jitter"].seconds(),
+        )
+        for name, each in field.fields().items()
+    }
+
+
+def _coherence(field: _Field) -> dict[str, str | None]:
+    return {
+        name: None if each["followed"].boolean() else each["error"].text_or_none() or "not followed"
+        for name, each in field.fields().items()
+    }
+
+
+def _optional(field: _Field, name: str, read: Callable[[_Field], T]) -> T | None:
+    """A field that older agents do not have."""
+    found = field.fields().get(name)
+    return None if found is None or found.value is None else read(found)
 
 
 def _queue(field: _Field) -> Queue | Unreadable:
@@ -217,6 +302,17 @@ class _Field:
 
     def text_or_none(self) -> str | None:
         return None if self.value is None else self.text()
+
+    def texts(self) -> dict[str, str]:
+        return {name: each.text() for name, each in self.fields().items()}
+
+    def moment(self) -> datetime.datetime:
+        try:
+            found = datetime.datetime.fromisoformat(self.text())
+        except ValueError:
+            self.refuse("a time (ISO 8601)")
+            raise
+        return found if found.tzinfo else self.refuse("a time with its zone")
 
     def boolean(self) -> bool:
         if not isinstance(self.value, bool):

@@ -23,7 +23,7 @@ CONNECT_SECONDS = 3.0
 """Longest wait for a TCP connection: one lost SYN packet is sent again after 1 s."""
 
 LARGEST_ANSWER = 1 << 20
-"""Bytes of an answer that are read: agents send some 2 KB, Keystone's root less than 1 KB."""
+"""Bytes of an answer that are read: agents send some 10 KB, Keystone's root less than 1 KB."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,25 @@ class Login:
     def regions(self) -> tuple[str, ...]:
         """The regions in the catalog."""
         return tuple(sorted({endpoint.region for endpoint in self.endpoints}))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """A login that further questions are put with. The session holds the token, which never leaves it."""
+
+    login: Login
+    session: Any = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A role of a user or a group, one of which is None, by names."""
+
+    role: str
+    user: str | None
+    group: str | None
+    scope: str
+    """Such as `project demo`, `domain Default`, `system`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,6 +162,11 @@ def login(clouds: Clouds, site: Site, *, timeout: float) -> Login:
 
     Raises UnavailableError, ConfigurationError.
     """
+    return enter(clouds, site, timeout=timeout).login
+
+
+def enter(clouds: Clouds, site: Site, *, timeout: float) -> Entrance:
+    """Log in as clouds.yaml says, to put further questions. Raises UnavailableError, ConfigurationError."""
     region = clouds.region(site, timeout=timeout, validate=True)
     started = time.perf_counter()
     try:
@@ -150,13 +174,78 @@ def login(clouds: Clouds, site: Site, *, timeout: float) -> Login:
         access = session.auth.get_access(session)
     except Exception as error:  # keystoneauth, openstacksdk and requests have no common root
         _refuse_login(error, timeout)
-    return Login(
+    found = Login(
         user=str(access.username),
         project=access.project_name,
         expires_at=access.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=time.perf_counter() - started,
         endpoints=tuple(_endpoints(access)),
     )
+    return Entrance(login=found, session=session)
+
+
+def refusal(clouds: Clouds, entrance: Entrance, site: Site, *, timeout: float) -> str | None:
+    """Why the Keystone of `site` refuses the token of a login elsewhere; None if it accepts it.
+
+    The token asks about itself, which every user may (Keystone's default policy of `validate_token`). Raises UnavailableError
+    when the site gives no verdict, ConfigurationError.
+    """
+    url = f"{_v3(clouds.auth_url(site))}/auth/tokens"
+    verify, cert = clouds.region(site, timeout=timeout, validate=False).get_requests_verify_args()
+    connect = min(CONNECT_SECONDS, timeout)
+    with _worded(connect=connect, read=timeout):
+        import requests
+
+        token = entrance.session.get_token()
+        answer = requests.head(
+            url,
+            headers={"X-Auth-Token": token, "X-Subject-Token": token},
+            timeout=(connect, timeout),
+            verify=True if verify is None else verify,
+            cert=cert,
+        )
+    words = failures.status_line(answer.status_code, answer.reason)
+    if answer.status_code in (200, 204):
+        return None
+    if answer.status_code in (401, 403, 404):
+        return words
+    # A redirection, a limit or a failure says nothing about the token.
+    raise errors.UnavailableError(words)
+
+
+def assignments(
+    clouds: Clouds, entrance: Entrance, site: Site, *, timeout: float
+) -> tuple[Assignment, ...]:
+    """All role assignments, as Keystone stores them (a group's are not spread over its members).
+
+    Raises UnavailableError, also for a user who may not list them.
+    """
+    url = f"{_v3(clouds.auth_url(site))}/role_assignments?include_names=true"
+    with _worded(connect=timeout, read=timeout):
+        answer = entrance.session.get(url, raise_exc=False)
+        if answer.status_code >= 400:
+            words = failures.status_line(answer.status_code, answer.reason)
+            raise errors.UnavailableError(words)
+        rows = answer.json()["role_assignments"]
+        return tuple(_assignment(row) for row in rows)
+
+
+def _assignment(row: Any) -> Assignment:
+    scope = row["scope"]
+    kind = next(iter(scope))
+    named = scope[kind].get("name") if kind in ("project", "domain") else None
+    return Assignment(
+        role=str(row["role"]["name"]),
+        user=str(row["user"]["name"]) if "user" in row else None,
+        group=str(row["group"]["name"]) if "group" in row else None,
+        scope=f"{kind} {named}" if named else str(kind),
+    )
+
+
+def _v3(auth_url: str) -> str:
+    """The root of the identity API's version 3; clouds.yaml may name the root of all versions."""
+    base = auth_url.rstrip("/")
+    return base if base.endswith("/v3") else f"{base}/v3"
 
 
 def _endpoints(access: Any) -> Iterator[Endpoint]:

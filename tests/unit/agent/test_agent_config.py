@@ -55,6 +55,18 @@ def test_a_whole_file_is_read(document: dict[str, Any], load: Load) -> None:
     assert "hidden" not in repr(found)
 
 
+def test_files_of_which_some_options_are_told_are_named_by_service(
+    document: dict[str, Any], load: Load
+) -> None:
+    assert load(document).configuration_files == {}
+    files = {"keystone": "/etc/keystone/keystone.conf"}
+    found = load({**document, "configuration_files": files}).configuration_files
+    assert found == {"keystone": Path("/etc/keystone/keystone.conf")}
+    with pytest.raises(errors.ConfigurationError) as caught:
+        load({**document, "configuration_files": {"keystone": 7}})
+    assert "configuration_files.keystone must be a text" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

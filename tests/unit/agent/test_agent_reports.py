@@ -49,3 +49,42 @@ def test_a_queue_tells_what_waits_and_a_missing_one_its_error(tmp_path: Path) ->
     connection.close()
     assert sources.queue(path)["pending"] == 1
     assert sources.queue(path)["oldest_age_seconds"] > 1e9
+
+
+def test_variables_are_told_and_none_while_they_are_not_known() -> None:
+    assert GOOD.document(100.25)["variables"] is None
+    told = replace(GOOD, variables={"read_only": "ON"}).document(100.25)
+    assert json.loads(json.dumps(told))["variables"] == {"read_only": "ON"}
+
+
+def test_of_a_configuration_file_only_what_may_be_told_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "keystone.conf"
+    path.write_text(
+        "[database]\nconnection = mysql+pymysql://keystone:s3cret@10.0.0.1/keystone\n"
+        "[token]\nprovider = fernet\n[ldap]\npassword = s3cret\n"
+    )
+    told = sources.settings({"keystone": path, "glance": tmp_path / "absent.conf"})
+    assert told["keystone"] == {"options": {"token.provider": "fernet"}}
+    assert told["glance"] == {"error": f"{tmp_path}/absent.conf: No such file or directory"}
+
+
+def test_a_file_that_is_no_text_is_told_without_its_words(tmp_path: Path) -> None:
+    path = tmp_path / "nova.conf"
+    path.write_bytes(b"[keystone_authtoken]\npassword = s3cret\xff\n")
+    assert sources.settings({"nova": path}) == {"nova": {"error": f"{path} is not UTF-8 text"}}
+
+
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "keystone.conf"
+    for provider in ("fernet", "jws"):
+        path.write_text(f"[token]\nprovider = {provider}\n")
+        for _ in range(2):
+            told = sources.settings({"keystone": path})
+            assert told["keystone"] == {"options": {"token.provider": provider}}
+    path.unlink()
+    assert "error" in sources.settings({"keystone": path})["keystone"]
+
+
+def test_packages_are_those_of_the_environment() -> None:
+    assert set(sources.packages()) <= {"keystone", "keystonemiddleware"}
+    assert all(each[0].isdigit() for each in sources.packages().values())

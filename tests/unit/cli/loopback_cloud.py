@@ -15,10 +15,22 @@ from typing import Any
 import pytest
 import yaml
 
-from isthmus.cli import identity, identity_key, main, site, status
+from isthmus.cli import check, identity, identity_key, main, site, status
 
 PASSWORD = "not-to-be-shown"
 TOKEN = "gAAAA-not-to-be-shown"
+ASSIGNMENTS = [
+    {
+        "role": {"id": "r", "name": "member"},
+        "group": {"id": "g", "name": "operators"},
+        "scope": {"project": {"id": "p", "name": "demo"}},
+    },
+    {
+        "role": {"id": "r", "name": "admin"},
+        "user": {"id": "u", "name": "admin"},
+        "scope": {"system": {"all": True}},
+    },
+]
 
 
 def database(name: str, kind: str, **changes: Any) -> dict[str, Any]:
@@ -86,6 +98,8 @@ class Cloud:
     documents: dict[str, Any]
     status: dict[str, int] = dataclasses.field(default_factory=dict)
     refuse_logins: bool = False
+    of_tokens: dict[str, int] = dataclasses.field(default_factory=dict)
+    """What sites say of a token that they are shown, if not that it is good."""
     regions: list[str] = dataclasses.field(default_factory=list)
     hang: set[str] = dataclasses.field(default_factory=set)
     released: threading.Event = dataclasses.field(default_factory=threading.Event)
@@ -144,8 +158,19 @@ def _handler(cloud: Cloud, name: str) -> type[http.server.BaseHTTPRequestHandler
                 cloud.released.wait(30)
             if self.path == "/status":
                 self._send(cloud.status.get(f"{name}/agent", 200), cloud.documents[name])
+            elif self.path.startswith("/v3/role_assignments"):
+                known = self.headers["X-Auth-Token"] == TOKEN
+                self._send(200 if known else 401, {"role_assignments": ASSIGNMENTS})
             else:
                 self._send(cloud.status.get(name, 200), _version(cloud.url(name)))
+
+        def do_HEAD(self) -> None:
+            """A token is shown, to be judged."""
+            tokens = (self.headers["X-Auth-Token"], self.headers["X-Subject-Token"])
+            known = tokens == (TOKEN, TOKEN) and self.path == "/v3/auth/tokens"
+            self.send_response(cloud.of_tokens.get(name, 200) if known else 500)
+            self.send_header("Location", cloud.url(name))
+            self.end_headers()
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -240,6 +265,8 @@ def isthmus(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     def run(*words: str) -> Ended:
         application = main.Application()
         commands = {
+            "check": check.Check,
+            "check list": check.List,
             "site list": site.List,
             "site show": site.Show,
             "status": status.Status,

@@ -65,9 +65,58 @@ def test_fields_of_a_newer_agent_are_ignored():
     assert agent_documents.parse({**GOOD, "more": 1}, site="madrid").site == "madrid"
 
 
+def test_what_newer_agents_tell_is_typed() -> None:
+    document = copy.deepcopy(GOOD)
+    document["agent"]["packages"] = {"keystone": "30.0.0"}
+    document["databases"][0]["variables"] = {"read_only": "ON"}
+    document["settings"] = {
+        "keystone": {"options": {"token.provider": "fernet"}},
+        "x": {"error": "no"},
+    }
+    document["key_rotation"] = {"token": {"revision": 3, "trouble": "disk full", "fenced": None}}
+    document["key_settings"] = {"token": {
+        "expiration": 3600, "allow_expired_window": 172800, "clock_skew": 60, "max_active_keys": 6,
+        "interval": 0, "jitter": 0.1,
+    }}  # fmt: skip
+    document["coherence"] = {
+        "a": {"followed": True, "error": None},
+        "b": {"followed": False, "error": "denied"},
+    }
+    status = agent_documents.parse(document, site="madrid")
+    assert status.time == datetime.datetime(2026, 11, 22, 18, 40, 7, tzinfo=datetime.UTC)
+    assert status.packages == {"keystone": "30.0.0"}
+    assert status.databases[0].variables == {"read_only": "ON"}
+    assert status.settings == {
+        "keystone": {"token.provider": "fernet"},
+        "x": agent_documents.Unreadable(error="no"),
+    }
+    assert status.followers == {"token": agent_documents.Follower(fenced=None, trouble="disk full")}
+    assert status.rotated == {"token"}
+    assert status.key_settings is not None
+    assert status.key_settings["token"].max_active_keys == 6
+    assert status.coherence == {"a": None, "b": "denied"}
+
+
+def test_what_older_agents_do_not_tell_is_not_known() -> None:
+    status = agent_documents.parse({n: v for n, v in GOOD.items() if n != "time"}, site="madrid")
+    assert (status.time, status.packages, status.settings) == (None, None, None)
+    assert (status.key_settings, status.coherence) == (None, None)
+    assert (status.followers, status.databases[0].variables) == ({}, None)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
+        (["time"], "yesterday", "time should be a time"),
+        (["time"], "2026-11-22T18:40:07", "time should be a time with its zone"),
+        (
+            ["databases", 0, "variables"],
+            {"read_only": 1},
+            "databases[0].variables.read_only should be text",
+        ),
+        (["settings"], {"keystone": {}}, "settings.keystone.options should be there"),
+        (["agent", "packages"], [], "agent.packages should be an object"),
+        (["coherence"], {"a": {"followed": "yes"}}, "coherence.a.followed should be true or false"),
         (["site"], "lyon", "answers for site 'lyon', not for 'madrid'"),
         (["databases"], {}, "databases should be a list"),
         (["databases", 0], 7, "databases[0] should be an object"),

@@ -2,9 +2,19 @@
 
 import json
 
-from isthmus.identity import config
+from isthmus.identity import config, published
 from isthmus.lab import errors, inside
-from isthmus.lab.components import haproxy, identity_db, keystone, replica
+from isthmus.lab.components import (
+    cinder,
+    glance,
+    haproxy,
+    identity_db,
+    keystone,
+    neutron,
+    nova,
+    placement,
+    replica,
+)
 from isthmus.lab.components.base import Component, Context, script
 from isthmus.lab.environment import Role
 
@@ -66,6 +76,7 @@ def _configuration(context: Context, password: str, replication: str) -> dict[st
             "credential": str(service.directory / keystone.KEY_REPOSITORIES[1]),
         },
         "queue": str(keystone.queue(service)),
+        "configuration_files": _configuration_files(context),
         "policy": {
             "lag_limit_seconds": 5,
             "freeze_after_seconds": 5,
@@ -73,6 +84,19 @@ def _configuration(context: Context, password: str, replication: str) -> dict[st
             "home_after_seconds": 30,
             "heartbeat_seconds": 0.5,
         },
+    }
+
+
+def _configuration_files(context: Context) -> dict[str, str]:
+    """Keystone's file and those of the site's services that check tokens, wherever their components write them."""
+    services = (glance.NAME, neutron.NAME, nova.NAME, placement.NAME, cinder.NAME)
+    found = {name: f"{name}.conf" for name in services}
+    found[glance.NAME] = "glance-api.conf"
+    found[published.KEYSTONE] = "keystone.conf"
+    return {
+        name: str(context.of(context.site, name).directory / file)
+        for name, file in found.items()
+        if name in context.site.components
     }
 
 
