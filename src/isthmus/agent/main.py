@@ -24,7 +24,7 @@ from isthmus import errors
 from isthmus.agent import binlog, config, generation_file, http, sources
 from isthmus.agent.coherence import Follower
 from isthmus.agent.looping import Loop
-from isthmus.agent.watching import MasterWatch, NodeWatch, ReplicaWatch
+from isthmus.agent.watching import MasterWatch, MemberWatch, NodeWatch, ReplicaWatch, Watch
 
 # Looks end within two seconds; a change of master in progress is completed by the server anyway.
 STOP_SECONDS = 3.0
@@ -42,9 +42,7 @@ class Agent:
         self._started_at = datetime.now(UTC)
         self.masters = _masters(settings)
         self.watches = {
-            database.name: ReplicaWatch(settings, database, self.masters)
-            if database.kind is config.Kind.REPLICA
-            else NodeWatch(settings, database)
+            database.name: _watch(settings, database, self.masters)
             for database in settings.databases
         }
         self._generations = _generations(settings)
@@ -54,12 +52,11 @@ class Agent:
 
     @property
     def _loops(self) -> list[Loop]:
-        actors: list[Loop] = [watch.actor for watch in self.watches.values()]
+        watches = [loop for watch in self.watches.values() for loop in watch.loops()]
         followers: list[Loop] = list(self.followers.values())
         return [
             *self.masters.values(),
-            *self.watches.values(),
-            *actors,
+            *watches,
             *followers,
             *self._keying,
         ]
@@ -137,6 +134,18 @@ def _keying(settings: config.Config, writes: Callable[[], bool]) -> list[Any]:
     if not any(each.kind is config.Kind.WRITER for each in settings.databases):
         return [follower]
     return [follower, keying.Conductor(settings, settings.keys, node, writes)]
+
+
+def _watch(
+    settings: config.Config, database: config.Database, masters: dict[str, MasterWatch]
+) -> Watch:
+    match database.kind:
+        case config.Kind.REPLICA:
+            return ReplicaWatch(settings, database, masters)
+        case config.Kind.MEMBER:
+            return MemberWatch(settings, database)
+        case config.Kind.WRITER:
+            return NodeWatch(settings, database)
 
 
 def _masters(settings: config.Config) -> dict[str, MasterWatch]:

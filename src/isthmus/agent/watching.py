@@ -5,7 +5,6 @@ A database that hangs holds up nothing but its own thread. What is decided lies 
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from isthmus.agent.acting import NodeActor, ReplicaActor
 from isthmus.agent.config import Account, Address, Config, Database
 from isthmus.agent.looping import Loop
 from isthmus.agent.reports import Cluster, Report
-from isthmus.identity import replication, writer
+from isthmus.identity import membership, replication, writer
 from isthmus.identity.positions import Position
 
 LOOK_EVERY = 0.25
@@ -96,6 +95,10 @@ class Watch(Loop):
             level = logging.INFO if report.serving else logging.WARNING
             log.log(level, "%s: %s: %s", report.name, report.verdict, report.reason)
 
+    def loops(self) -> list[Loop]:
+        """The threads that this watch is made of."""
+        return [self]
+
 
 class ReplicaWatch(Watch):
     """Looks at one replica, has it judged, and hands what is to be done to its actor."""
@@ -155,22 +158,20 @@ class ReplicaWatch(Watch):
             last_event=self.actor.last_event,
         )
 
-    def threads(self) -> list[threading.Thread]:
+    def loops(self) -> list[Loop]:
         return [self, self.actor]
 
     def close(self) -> None:
         self._eye.close()
 
 
-class NodeWatch(Watch):
-    """Looks at this site's Galera node and decides whether it is the writer."""
+class GaleraWatch(Watch):
+    """Looks at a Galera node of this site; what a look means is `judged`."""
 
     def __init__(self, config: Config, database: Database) -> None:
         super().__init__(database)
         self._config = config
         self._eye = Eye(database.address, database.account, node=True)
-        self._state = writer.State()
-        self.actor = NodeActor(config, database)
 
     def tick(self) -> None:
         try:
@@ -178,16 +179,22 @@ class NodeWatch(Watch):
         except databases.DatabaseError as error:
             self._publish_failure(error)
             return
-        decision = writer.decide(
-            self._state,
-            view,
-            self._config.site,
-            self._config.writer_preference,
-            self._config.policy.writer,
+        seen = replace(
+            self.report,
+            at=view.at,
+            position=position,
+            cluster=Cluster(
+                status=view.status,
+                size=view.size,
+                members=(*view.members, *view.arbitrators),
+                state=view.state,
+            ),
         )
-        self._state = decision.state
-        self.actor.told(view.at, decision)
-        self.publish(self._report(view, position, decision))
+        self.publish(self.judged(view, seen))
+
+    def judged(self, view: writer.View, seen: Report) -> Report:
+        """The report of what was seen, completed by what follows from it."""
+        raise NotImplementedError
 
     def _publish_failure(self, error: databases.DatabaseError) -> None:
         verdict = writer.Verdict.UNKNOWN if error.answered else writer.Verdict.UNREACHABLE
@@ -202,32 +209,59 @@ class NodeWatch(Watch):
                 reason=f"the database {problem}: {error}",
                 cluster=None,
                 lag_seconds=None,
-                lease=self.actor.lease,
             )
         )
 
-    def _report(self, view: writer.View, position: str, decision: writer.Decision) -> Report:
+    def close(self) -> None:
+        self._eye.close()
+
+
+class MemberWatch(GaleraWatch):
+    """Looks at a node of a cluster that follows; there is nothing to do about one."""
+
+    def judged(self, view: writer.View, seen: Report) -> Report:
+        limit = self._config.policy.lag_limit_seconds
+        before = writer.Verdict(self.report.verdict)
+        found = membership.judge(view, self.database.node, before, lag_limit_seconds=limit)
         return replace(
-            self.report,
-            at=view.at,
+            seen,
+            serving=found.verdict is writer.Verdict.SERVING,
+            verdict=found.verdict,
+            reason=found.reason,
+            lag_seconds=found.lag_seconds,
+            lease="none is needed: nothing is done about a node that takes no writes",
+        )
+
+
+class NodeWatch(GaleraWatch):
+    """Looks at a Galera node that may take the writes, and decides whether it does."""
+
+    def __init__(self, config: Config, database: Database) -> None:
+        super().__init__(config, database)
+        self._state = writer.State()
+        self.actor = NodeActor(config, database)
+
+    def judged(self, view: writer.View, seen: Report) -> Report:
+        decision = writer.decide(
+            self._state,
+            view,
+            self.database.node,
+            self._config.writer_preference,
+            self._config.policy.writer,
+        )
+        self._state = decision.state
+        self.actor.told(view.at, decision)
+        return replace(
+            seen,
             serving=decision.verdict is writer.Verdict.SERVING,
             verdict=decision.verdict,
             reason=decision.reason,
             writer_until=decision.writer_until,
-            position=position,
             lag_seconds=decision.lag_seconds,
-            cluster=Cluster(
-                status=view.status,
-                size=view.size,
-                members=(*view.members, *view.arbitrators),
-                state=view.state,
-            ),
-            lease=self.actor.lease,
-            last_event=self.actor.last_event,
         )
 
-    def threads(self) -> list[threading.Thread]:
-        return [self, self.actor]
+    def publish(self, report: Report) -> None:
+        super().publish(replace(report, lease=self.actor.lease, last_event=self.actor.last_event))
 
-    def close(self) -> None:
-        self._eye.close()
+    def loops(self) -> list[Loop]:
+        return [self, self.actor]

@@ -61,7 +61,10 @@ def test_a_whole_file_is_read(document: dict[str, Any], load: Load) -> None:
         (lambda d: d.update(colour="red"), "unknown: colour"),
         (lambda d: d.pop("site"), "missing: site"),
         (lambda d: d["databases"][0].pop("port"), r"missing: databases\[0\].port"),
-        (lambda d: d["databases"][0].update(kind="spare"), "must be one of writer, replica"),
+        (
+            lambda d: d["databases"][0].update(kind="spare"),
+            "must be one of writer, member, replica",
+        ),
         (lambda d: d["databases"][0].update(home="rome"), "home of replica-paris is rome"),
         (lambda d: d["policy"].update(lag_limit_seconds=0), "must be more than 0"),
         (lambda d: d["policy"].update(lag="1"), "unknown: policy.lag"),
@@ -69,6 +72,16 @@ def test_a_whole_file_is_read(document: dict[str, Any], load: Load) -> None:
         (lambda d: d.pop("masters"), "masters and replication are needed"),
         (lambda d: d["databases"].append(d["databases"][0]), "have the same name"),
         (lambda d: d["databases"][0].update(kind="writer"), "does not name madrid"),
+        (
+            lambda d: d["databases"][0].update(kind="writer", node="madrid-1"),
+            "does not name madrid-1",
+        ),
+        (
+            lambda d: d["databases"].extend(
+                {**d["databases"][0], "name": name, "kind": "member"} for name in ("a", "b")
+            ),
+            "two are the same node",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(
