@@ -62,6 +62,14 @@ def look(path: Path) -> Deployed:
         return Deployed(text=None, reason=f"{path}: {error.strerror}")
 
 
+def names(folder: Path) -> list[str]:
+    """What is in a folder; nothing, if it is not there or cannot be read (its files then say so)."""
+    try:
+        return [each.name for each in folder.iterdir()]
+    except OSError:
+        return []
+
+
 def write(out: Path, files: Sequence[File], *, replace: bool) -> list[State]:
     """Write all files below `out`, or none: a file that is there and differs is replaced only if asked for.
 
