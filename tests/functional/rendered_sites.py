@@ -269,8 +269,8 @@ class Front:
     def start(self, *, keystone: bool = True) -> None:
         """What a site's front needs; without a Keystone where the topology has none there."""
         self._run("haproxy", "haproxy", "-f", str(self.folder / self.site / "haproxy/haproxy.cfg"))
+        self._run("memcached", "memcached", "-u", "nobody", "-m", "8", "-l", self._memcached)
         if keystone:
-            self._run("memcached", "memcached", "-u", "nobody", "-m", "8", "-l", self._memcached)
             self._run(
                 "gunicorn",
                 *(str(BIN / "gunicorn"), "--bind", f"{self._keystone}:5000", "--preload"),
@@ -291,6 +291,10 @@ class Front:
             return ready and ask(self.address, "GET", "/v3").status == 200
         return False
 
+    def lose_keystone(self) -> None:
+        """End the Keystone, which was started last."""
+        self._running.pop().end(signal.SIGKILL)
+
     def end(self) -> None:
         for each in self._running:
             each.end(signal.SIGKILL)
@@ -304,6 +308,7 @@ def keystone_manage(cloud: Cloud, site: str, *words: str) -> None:
         [str(BIN / "keystone-manage"), "--config-file", str(path), *words],
         capture_output=True,
         text=True,
-        timeout=180,
+        # Some seconds of CPU each; on a machine with a busy lab, minutes.
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
