@@ -146,7 +146,7 @@ class Database:
             each.mkdir()
             os.chown(each, owner.pw_uid, owner.pw_gid)
         # cp keeps owners.
-        subprocess.run(["cp", "-a", template, self.folder / "data"], check=True, timeout=30)
+        subprocess.run(["cp", "-a", template, self.folder / "data"], check=True, timeout=120)
 
     def start(self, *arguments: str) -> None:
         self._process = Process(
@@ -201,7 +201,8 @@ def install_template(folder: Path) -> Path:
         ],
         check=True,
         capture_output=True,
-        timeout=60,
+        # Two seconds of CPU; on a machine with a busy lab, a minute.
+        timeout=300,
     )
     return folder / "template"
 

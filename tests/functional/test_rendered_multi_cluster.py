@@ -6,18 +6,32 @@ And the stream between them is moved to another node by the statements of the co
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 
 import pymysql
 import pytest
 from agent_star import Agent
-from rendered_sites import SECRETS, Cloud, Database, address, arbitrator, folder, install_template
+from rendered_sites import (
+    SECRETS,
+    Cloud,
+    Database,
+    Process,
+    address,
+    arbitrator,
+    folder,
+    install_template,
+)
 
 from conditions import wait_for
 from isthmus.identity import schema
 
 pytestmark = [pytest.mark.functional, pytest.mark.long]
+
+Tiers = Callable[[], dict[str, set[str]]]
 
 SITES = """
 topology: multi-cluster
@@ -84,8 +98,8 @@ def databases() -> Iterator[dict[str, Database]]:
             "CREATE TABLE keystone.project (id INT PRIMARY KEY)",
             "CREATE TABLE other.project (id INT PRIMARY KEY)",
         )
-        found["paris-1"].rows(*schema.STATEMENTS, *agent_account())
-        found["madrid-1"].rows("SET sql_log_bin=0", *agent_account())
+        found["paris-1"].rows("CREATE USER haproxy@'%'", *schema.STATEMENTS, *agent_account())
+        found["madrid-1"].rows("SET sql_log_bin=0", "CREATE USER haproxy@'%'", *agent_account())
         follow(found["madrid-1"])
         yield found
 
@@ -102,7 +116,8 @@ def agents(databases: dict[str, Database]) -> Iterator[dict[str, Agent]]:
     password.write_text("apw")
     password.chmod(0o600)
     # Rights on tables need the tables, which the stream has brought to madrid by now.
-    arrives(databases["madrid-2"], 1)
+    databases["paris-1"].rows("INSERT INTO keystone.project VALUES (100)")
+    arrives(databases["madrid-2"], 100)
     for name in ("paris-1", "madrid-1"):
         databases[name].rows("SET sql_log_bin=0", *schema.agent_grants("agent")[2:])
     found = {}
@@ -129,6 +144,34 @@ def agents(databases: dict[str, Database]) -> Iterator[dict[str, Agent]]:
             each.end(signal.SIGKILL)
 
 
+@pytest.fixture(scope="module")
+def tiers(databases: dict[str, Database], agents: dict[str, Agent]) -> Iterator[Tiers]:
+    """Which servers madrid's load balancer calls good, in each backend: it asks the agents of both sites."""
+    host = databases["madrid-1"].folder.parent
+    balancer = Process(
+        host / "haproxy.log", "haproxy", "-f", str(host / "madrid/haproxy/haproxy.cfg")
+    )
+
+    def look() -> dict[str, set[str]]:
+        balancer.alive()
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(host / "haproxy.sock"))
+            line.sendall(b"show stat\n")
+            text = b"".join(iter(lambda: line.recv(65536), b"")).decode()
+        found: dict[str, set[str]] = {}
+        for row in csv.DictReader(io.StringIO(text.removeprefix("# "))):
+            if row["svname"] not in ("FRONTEND", "BACKEND"):
+                up = row["status"].startswith("UP")
+                found.setdefault(row["pxname"], set()).update({row["svname"]} if up else ())
+        return found
+
+    try:
+        wait_for("the load balancer tells", (host / "haproxy.sock").exists, 20)
+        yield look
+    finally:
+        balancer.end(signal.SIGKILL)
+
+
 def arrives(server: Database, number: int) -> None:
     def there() -> bool:
         with contextlib.suppress(pymysql.err.ProgrammingError):
@@ -137,6 +180,15 @@ def arrives(server: Database, number: int) -> None:
 
     # A commit, a stream and a certification on loopback: milliseconds. The rest is for a busy machine.
     wait_for(f"{server.folder.name} has row {number}: {stream(server)}", there, 20)
+
+
+def chooses(tiers: Tiers, **wanted: set[str]) -> None:
+    """A second between two checks, two of which take a server out."""
+    wait_for(
+        f"madrid's load balancer chooses {wanted}",
+        lambda: {name: tiers().get(name) for name in wanted} == wanted,
+        20,
+    )
 
 
 def stream(server: Database) -> object:
@@ -181,9 +233,9 @@ def test_nobody_else_writes_to_a_cluster_that_follows(databases: dict[str, Datab
 
 
 def test_the_stream_moves_to_another_node_when_its_own_is_lost(
-    databases: dict[str, Database], agents: dict[str, Agent]
+    databases: dict[str, Database], agents: dict[str, Agent], tiers: Tiers
 ) -> None:
-    """And the agent says meanwhile that the data of the nodes that are left grow old."""
+    """And the agent says meanwhile that the data of the nodes that are left grow old; the load balancer hears it."""
     paris, first, second = (databases[n] for n in ("paris-1", "madrid-1", "madrid-2"))
 
     def says(agent: str, name: str, use: str, code: int, words: str) -> None:
@@ -199,6 +251,7 @@ def test_the_stream_moves_to_another_node_when_its_own_is_lost(
     for name in ("madrid-1", "madrid-2"):
         says("madrid", name, "reader", 200, "in step with the cluster")
         assert agents["madrid"].get(f"database/{name}/writer")[0] == 503
+    chooses(tiers, writer={"paris-1"}, reader_fresh={"madrid-1", "madrid-2"})
     paris.rows("INSERT INTO keystone.project VALUES (3)")
     arrives(second, 3)
     first.end(signal.SIGKILL)
@@ -213,9 +266,12 @@ def test_the_stream_moves_to_another_node_when_its_own_is_lost(
         60,
     )
     says("madrid", "madrid-2", "reader", 503, "brings nothing")
+    # Old data are read rather than none, and writes go on.
+    chooses(tiers, writer={"paris-1"}, reader_fresh=set(), reader_alive={"madrid-2"})
     second.rows("SET GLOBAL gtid_slave_pos=@@GLOBAL.gtid_binlog_pos")
     follow(second)
     arrives(second, 4)
     paris.rows("INSERT INTO keystone.project VALUES (5)")
     arrives(second, 5)
     says("madrid", "madrid-2", "reader", 200, "in step with the cluster")
+    chooses(tiers, reader_fresh={"madrid-2"})
