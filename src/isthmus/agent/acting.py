@@ -154,7 +154,7 @@ class NodeActor(Actor):
 
     def __init__(self, config: Config, database: Database) -> None:
         super().__init__(database, config.policy.heartbeat_seconds)
-        self._site = config.site
+        self._node = database.node
         self._told: tuple[float, writer.Decision] | None = None
 
     def told(self, at: float, decision: writer.Decision) -> None:
@@ -167,13 +167,13 @@ class NodeActor(Actor):
             return
         decision = told[1]
         if decision.act is writer.Act.RENEW:
-            databases.renew(session, self._site, decision.epoch)
+            databases.renew(session, self._node, decision.epoch)
         elif decision.act is writer.Act.CLAIM:
             self._claim(session, decision)
 
     def _claim(self, session: databases.Session, decision: writer.Decision) -> None:
-        if databases.claim(session, self._site, decision.epoch):
+        if databases.claim(session, self._node, decision.epoch):
             epoch = decision.epoch + 1
             self.event(
-                f"{self._site} takes the writes at epoch {epoch}; because: {decision.reason}"
+                f"{self._node} takes the writes at epoch {epoch}; because: {decision.reason}"
             )

@@ -22,9 +22,10 @@ _T = TypeVar("_T")
 
 
 class Kind(StrEnum):
-    """What a database is: a Galera node of a writer site, or an asynchronous replica."""
+    """What a database is: a Galera node that may take the writes, one of a cluster that follows, or an asynchronous replica."""
 
     WRITER = "writer"
+    MEMBER = "member"
     REPLICA = "replica"
 
 
@@ -49,12 +50,14 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """One identity database of this site; `home` is the writer site that a replica belongs to."""
+    """One identity database of this site; `home` is the writer site that a replica belongs to, `node` the
+    name that a Galera node gives itself."""
 
     name: str
     kind: Kind
     address: Address
     account: Account
+    node: str
     home: str | None = None
 
 
@@ -240,7 +243,7 @@ def _config(root: _Node) -> Config:
         site=top["site"].text(),
         listen=tuple(_listen(node) for node in top["listen"].items()),
         writer_preference=tuple(n.text() for n in top["writer_preference"].items()),
-        databases=tuple(_database(node) for node in top["databases"].items()),
+        databases=tuple(_database(node, top["site"].text()) for node in top["databases"].items()),
         masters=_optional(top, "masters", _masters) or {},
         replication=_optional(top, "replication", _account) or Account(user="", password=""),
         key_repositories=_optional(top, "key_repositories", _paths) or {},
@@ -266,8 +269,8 @@ def _listen(node: _Node) -> Address:
     return Address(host=host.strip("[]"), port=int(port))
 
 
-def _database(node: _Node) -> Database:
-    found = node.fields("name kind host port user password_file", "home")
+def _database(node: _Node, site: str) -> Database:
+    found = node.fields("name kind host port user password_file", "home node")
     kind = found["kind"].text()
     if kind not in list(Kind):
         raise _WrongError(f"{found['kind'].where} must be one of {', '.join(Kind)}")
@@ -276,6 +279,7 @@ def _database(node: _Node) -> Database:
         kind=Kind(kind),
         address=Address(host=found["host"].text(), port=found["port"].whole()),
         account=_account_of(found),
+        node=_optional(found, "node", _Node.text) or site,
         home=_optional(found, "home", _Node.text),
     )
 
@@ -366,6 +370,9 @@ def _consistent(config: Config) -> None:
     names = [database.name for database in config.databases]
     if len(set(names)) != len(names):
         raise _WrongError("databases: two have the same name")
+    nodes = [each.node for each in config.databases if each.kind is not Kind.REPLICA]
+    if len(set(nodes)) != len(nodes):
+        raise _WrongError("databases: two are the same node; give each its wsrep_node_name in node")
     if config.keys is not None:
         _consistent_keys(config, config.keys)
     if config.generation_file is not None and not config.replication.user:
@@ -375,11 +382,11 @@ def _consistent(config: Config) -> None:
 
 
 def _consistent_database(config: Config, database: Database) -> None:
-    if database.kind is Kind.WRITER and config.site not in config.writer_preference:
+    if database.kind is Kind.WRITER and database.node not in config.writer_preference:
         raise _WrongError(
-            f"writer_preference does not name {config.site}, which has the writer {database.name}"
+            f"writer_preference does not name {database.node}, which is the writer {database.name}"
         )
-    if database.kind is Kind.WRITER:
+    if database.kind is not Kind.REPLICA:
         return
     if not config.masters or not config.replication.user:
         raise _WrongError(f"masters and replication are needed by the replica {database.name}")

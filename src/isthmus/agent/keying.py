@@ -144,7 +144,8 @@ class Follower(Loop):
         super().__init__("keys", LOOK_EVERY)
         self._node, self._paths = node, {kind: config.key_repositories[kind] for kind in keys.kinds}
         self._local = [
-            Eye(each.address, each.account, node=each.kind == "writer") for each in config.databases
+            Eye(each.address, each.account, node=each.kind != "replica")
+            for each in config.databases
         ]
         self._dead: dict[Eye, float] = {}
         self._writer = Eye(keys.writer.address, keys.writer.account)
@@ -290,8 +291,10 @@ class Conductor(Loop):
         super().__init__("keys-conductor", LOOK_EVERY)
         self._node, self._keys, self._writes = node, keys, writes
         self._paths = config.key_repositories
-        own = next(each for each in config.databases if each.kind == "writer")
-        self._eye = Eye(own.address, own.account)
+        own = [each for each in config.databases if each.kind == "writer"]
+        # Where the site has several nodes, the load balancer knows which of them takes the writes now.
+        place = own[0] if len(own) == 1 else keys.writer
+        self._eye = Eye(place.address, place.account)
         self._said: dict[Kind, str | None] = {}
         self._encrypted_at = float("-inf")
 

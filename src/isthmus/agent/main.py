@@ -25,7 +25,7 @@ from isthmus import errors
 from isthmus.agent import binlog, config, generation_file, http, sources
 from isthmus.agent.coherence import Follower
 from isthmus.agent.looping import Loop
-from isthmus.agent.watching import MasterWatch, NodeWatch, ReplicaWatch
+from isthmus.agent.watching import MasterWatch, MemberWatch, NodeWatch, ReplicaWatch, Watch
 
 # Looks end within two seconds; a change of master in progress is completed by the server anyway.
 STOP_SECONDS = 3.0
@@ -43,9 +43,7 @@ class Agent:
         self._started_at = datetime.now(UTC)
         self.masters = _masters(settings)
         self.watches = {
-            database.name: ReplicaWatch(settings, database, self.masters)
-            if database.kind is config.Kind.REPLICA
-            else NodeWatch(settings, database)
+            database.name: _watch(settings, database, self.masters)
             for database in settings.databases
         }
         self._generations = _generations(settings)
@@ -56,12 +54,11 @@ class Agent:
 
     @property
     def _loops(self) -> list[Loop]:
-        actors: list[Loop] = [watch.actor for watch in self.watches.values()]
+        watches = [loop for watch in self.watches.values() for loop in watch.loops()]
         followers: list[Loop] = list(self.followers.values())
         return [
             *self.masters.values(),
-            *self.watches.values(),
-            *actors,
+            *watches,
             *followers,
             *self._keying,
         ]
@@ -147,6 +144,18 @@ def _keying(settings: config.Config, writes: Callable[[], bool]) -> list[Any]:
 def _key_settings(keys: config.Keys | None) -> dict[str, dict[str, Any]]:
     """Lifetimes and intervals, by kind of key."""
     return {} if keys is None else {kind: asdict(each) for kind, each in keys.kinds.items()}
+
+
+def _watch(
+    settings: config.Config, database: config.Database, masters: dict[str, MasterWatch]
+) -> Watch:
+    match database.kind:
+        case config.Kind.REPLICA:
+            return ReplicaWatch(settings, database, masters)
+        case config.Kind.MEMBER:
+            return MemberWatch(settings, database)
+        case config.Kind.WRITER:
+            return NodeWatch(settings, database)
 
 
 def _masters(settings: config.Config) -> dict[str, MasterWatch]:

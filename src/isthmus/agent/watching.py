@@ -5,7 +5,6 @@ A database that hangs holds up nothing but its own thread. What is decided lies 
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from isthmus.agent.acting import NodeActor, ReplicaActor
 from isthmus.agent.config import Account, Address, Config, Database
 from isthmus.agent.looping import Loop
 from isthmus.agent.reports import Cluster, Report
-from isthmus.identity import replication, writer
+from isthmus.identity import membership, replication, writer
 from isthmus.identity.positions import Position
 
 LOOK_EVERY = 0.25
@@ -113,6 +112,10 @@ class Watch(Loop):
             self.known_variables = None
             log.info("%s: its variables are not known: %s", self.database.name, error)
 
+    def loops(self) -> list[Loop]:
+        """The threads that this watch is made of."""
+        return [self]
+
     def close(self) -> None:
         self._eye.close()
 
@@ -177,18 +180,16 @@ class ReplicaWatch(Watch):
             variables=self.known_variables if replica else None,
         )
 
-    def threads(self) -> list[threading.Thread]:
+    def loops(self) -> list[Loop]:
         return [self, self.actor]
 
 
-class NodeWatch(Watch):
-    """Looks at this site's Galera node and decides whether it is the writer."""
+class GaleraWatch(Watch):
+    """Looks at a Galera node of this site; what a look means is `judged`."""
 
     def __init__(self, config: Config, database: Database) -> None:
         super().__init__(database, node=True)
         self._config = config
-        self._state = writer.State()
-        self.actor = NodeActor(config, database)
 
     def tick(self) -> None:
         try:
@@ -196,17 +197,24 @@ class NodeWatch(Watch):
         except databases.DatabaseError as error:
             self._publish_failure(error)
             return
-        decision = writer.decide(
-            self._state,
-            view,
-            self._config.site,
-            self._config.writer_preference,
-            self._config.policy.writer,
+        seen = replace(
+            self.report,
+            at=view.at,
+            position=position,
+            cluster=Cluster(
+                status=view.status,
+                size=view.size,
+                members=(*view.members, *view.arbitrators),
+                state=view.state,
+            ),
+            variables=self.known_variables,
         )
-        self._state = decision.state
-        self.actor.told(view.at, decision)
-        self.publish(self._report(view, position, decision))
+        self.publish(self.judged(view, seen))
         self.ask_variables()
+
+    def judged(self, view: writer.View, seen: Report) -> Report:
+        """The report of what was seen, completed by what follows from it."""
+        raise NotImplementedError
 
     def _publish_failure(self, error: databases.DatabaseError) -> None:
         verdict = writer.Verdict.UNKNOWN if error.answered else writer.Verdict.UNREACHABLE
@@ -221,31 +229,57 @@ class NodeWatch(Watch):
                 reason=f"the database {problem}: {error}",
                 cluster=None,
                 lag_seconds=None,
-                lease=self.actor.lease,
                 variables=None,
             )
         )
 
-    def _report(self, view: writer.View, position: str, decision: writer.Decision) -> Report:
+
+class MemberWatch(GaleraWatch):
+    """Looks at a node of a cluster that follows; there is nothing to do about one."""
+
+    def judged(self, view: writer.View, seen: Report) -> Report:
+        limit = self._config.policy.lag_limit_seconds
+        before = writer.Verdict(self.report.verdict)
+        found = membership.judge(view, self.database.node, before, lag_limit_seconds=limit)
         return replace(
-            self.report,
-            at=view.at,
+            seen,
+            serving=found.verdict is writer.Verdict.SERVING,
+            verdict=found.verdict,
+            reason=found.reason,
+            lag_seconds=found.lag_seconds,
+            lease="none is needed: nothing is done about a node that takes no writes",
+        )
+
+
+class NodeWatch(GaleraWatch):
+    """Looks at a Galera node that may take the writes, and decides whether it does."""
+
+    def __init__(self, config: Config, database: Database) -> None:
+        super().__init__(config, database)
+        self._state = writer.State()
+        self.actor = NodeActor(config, database)
+
+    def judged(self, view: writer.View, seen: Report) -> Report:
+        decision = writer.decide(
+            self._state,
+            view,
+            self.database.node,
+            self._config.writer_preference,
+            self._config.policy.writer,
+        )
+        self._state = decision.state
+        self.actor.told(view.at, decision)
+        return replace(
+            seen,
             serving=decision.verdict is writer.Verdict.SERVING,
             verdict=decision.verdict,
             reason=decision.reason,
             writer_until=decision.writer_until,
-            position=position,
             lag_seconds=decision.lag_seconds,
-            cluster=Cluster(
-                status=view.status,
-                size=view.size,
-                members=(*view.members, *view.arbitrators),
-                state=view.state,
-            ),
-            lease=self.actor.lease,
-            last_event=self.actor.last_event,
-            variables=self.known_variables,
         )
 
-    def threads(self) -> list[threading.Thread]:
+    def publish(self, report: Report) -> None:
+        super().publish(replace(report, lease=self.actor.lease, last_event=self.actor.last_event))
+
+    def loops(self) -> list[Loop]:
         return [self, self.actor]

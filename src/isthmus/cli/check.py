@@ -13,6 +13,7 @@ from isthmus.checks import gathering, registry, running
 from isthmus.cli import check_screens, configuration_files, reports
 from isthmus.cli.reports import Columns
 from isthmus.identity import comparing, deployment, rendering
+from isthmus.identity.config import Provider
 from isthmus.sites import inventory, last_good, probe
 
 T = TypeVar("T")
@@ -72,6 +73,12 @@ class Check(reports.Documented):
             metavar="DIR",
             help="Files of the hosts, gathered in the layout of `identity config render`.",
         )
+        parser.add_argument(
+            "--provider",
+            default=str(Provider.FERNET),
+            choices=[str(each) for each in Provider],
+            help="With --deployment: the kind of tokens.",
+        )
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -104,7 +111,9 @@ class Check(reports.Documented):
                 timeout=asked.timeout,
                 login=not asked.no_login,
                 cache=last_good.place(os.environ),
-                differences=_differences(known, asked.deployment, asked.deployed),
+                differences=_differences(
+                    known, Provider(asked.provider), asked.deployment, asked.deployed
+                ),
             )
         )
         self._report = running.run(checks, facts)
@@ -147,21 +156,17 @@ def _could(step: Callable[[], T]) -> T:
 
 
 def _differences(
-    known: inventory.Inventory, path: Path | None, deployed: Path | None
+    known: inventory.Inventory, provider: Provider, path: Path | None, deployed: Path | None
 ) -> list[comparing.Difference] | None:
     """Between deployed files and what is rendered, without passwords; None if nobody asked for it."""
     if path is None or deployed is None:
         return None
-    deployment.refuse_topology(str(inventory.Topology.STAR), known)
-    declared = deployment.parse(configuration_files.read(path), source=str(path), inventory=known)
+    declared = deployment.parse(
+        configuration_files.read(path), source=str(path), inventory=known, provider=provider
+    )
     secrets = dict.fromkeys(deployment.needed_secrets(declared), "not compared")
-    return [
-        difference
-        for file in rendering.star(declared, secrets)
-        for difference in comparing.compare(
-            file, configuration_files.look(deployed / file.path), with_secrets=False
-        )
-    ]
+    files = rendering.files(declared, secrets)
+    return configuration_files.differences(deployed, files, with_secrets=False)
 
 
 def _rows(report: running.Report) -> Iterator[tuple[str | None, ...]]:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus import errors
-from isthmus.identity.comparing import Deployed
-from isthmus.identity.rendering import File
+from isthmus.identity import comparing
+from isthmus.identity.comparing import Deployed, Difference
+from isthmus.identity.rendering import File, Kind
 
 
 class State(enum.StrEnum):
@@ -60,6 +61,29 @@ def look(path: Path) -> Deployed:
         return Deployed(text=None, reason=f"{path} is not UTF-8 text")
     except OSError as error:
         return Deployed(text=None, reason=f"{path}: {error.strerror}")
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder; nothing, if it is not there or cannot be read (its files then say so)."""
+    try:
+        return [each.name for each in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def differences(deployed: Path, files: Sequence[File], *, with_secrets: bool) -> list[Difference]:
+    """What is deployed below a directory, held against what is rendered. Notes for firewalls are deployed nowhere."""
+    compared = [file for file in files if file.kind is not Kind.FIREWALL]
+    folders = {file.path.rpartition("/")[0] for file in compared if file.kind is Kind.PUBLIC_KEY}
+    found = [
+        difference
+        for file in compared
+        for difference in comparing.compare(
+            file, look(deployed / file.path), with_secrets=with_secrets
+        )
+    ]
+    there = {each: names(deployed / each) for each in folders}
+    return [*found, *comparing.strangers(compared, there)]
 
 
 def write(out: Path, files: Sequence[File], *, replace: bool) -> list[State]:

@@ -11,7 +11,9 @@ from isthmus import errors
 from isthmus.cli import configuration_files, reports, screens
 from isthmus.cli.reports import Columns
 from isthmus.identity import comparing, deployment, rendering
+from isthmus.identity.config import Provider
 from isthmus.identity.findings import Outcome
+from isthmus.identity.places import Deployment
 from isthmus.sites import inventory
 
 COLUMNS = ("outcome", "site", "file", "setting", "expected", "actual", "consequence", "remedy")
@@ -23,13 +25,13 @@ def _add_declared(parser: argparse.ArgumentParser) -> None:
         "--topology",
         required=True,
         choices=[str(each) for each in inventory.Topology],
-        help="How the identity databases are joined. This release renders star.",
+        help="How the identity databases are joined. Federated sites share none, and are refused.",
     )
     parser.add_argument(
         "--provider",
-        default="fernet",
-        choices=["fernet", "jws"],
-        help="The kind of tokens. This release renders fernet.",
+        default=str(Provider.FERNET),
+        choices=[str(each) for each in Provider],
+        help="The kind of tokens: one secret key for all sites, or a key pair for each.",
     )
     parser.add_argument(
         "--deployment",
@@ -40,16 +42,15 @@ def _add_declared(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _declared(topology: str, provider: str, path: Path, sites: str | None) -> deployment.Deployment:
-    if provider != "fernet":
-        raise errors.UsageError(
-            f"tokens of the kind {provider} cannot be rendered",
-            cause="this release renders: fernet",
-            unchanged="nothing was written",
-        )
+def _declared(topology: str, provider: str, path: Path, sites: str | None) -> Deployment:
     known = inventory.load(sites)
     deployment.refuse_topology(topology, known)
-    return deployment.parse(configuration_files.read(path), source=str(path), inventory=known)
+    return deployment.parse(
+        configuration_files.read(path),
+        source=str(path),
+        inventory=known,
+        provider=Provider(provider),
+    )
 
 
 class Render(reports.Rows):
@@ -86,7 +87,7 @@ class Render(reports.Rows):
             source=str(asked.secrets),
             needed=deployment.needed_secrets(declared),
         )
-        files = rendering.star(declared, secrets)
+        files = rendering.files(declared, secrets)
         states = configuration_files.write(asked.out, files, replace=asked.replace)
         rows = [
             (file.path, f"{file.mode:04o}", str(state))
@@ -143,18 +144,23 @@ class Check(reports.Documented):
         if asked.secrets:
             text = configuration_files.read_secrets(asked.secrets)
             secrets = deployment.secrets(text, source=str(asked.secrets), needed=needed)
-        files = _chosen(rendering.star(declared, secrets), asked.site, asked.file)
-        places = dict(asked.file or ())
+        files = _chosen(rendering.files(declared, secrets), asked.site, asked.file)
         self._files = len(files)
-        self._found = [
-            difference
-            for file in files
-            for difference in comparing.compare(
-                file,
-                configuration_files.look(places.get(file.path) or asked.deployed / file.path),
-                with_secrets=self._with_secrets,
+        if asked.deployed:
+            self._found = configuration_files.differences(
+                asked.deployed, files, with_secrets=self._with_secrets
             )
-        ]
+        else:
+            places = dict(asked.file)
+            self._found = [
+                difference
+                for file in files
+                for difference in comparing.compare(
+                    file,
+                    configuration_files.look(places[file.path]),
+                    with_secrets=self._with_secrets,
+                )
+            ]
         self._found.sort(key=lambda each: -each.outcome.exit_code)
         self._outcome = max(
             (each.outcome for each in self._found), key=lambda o: o.exit_code, default=Outcome.OK

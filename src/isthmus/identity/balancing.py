@@ -6,6 +6,7 @@ a site that is cut off from all masters stops reads. What is not here: deciding 
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from isthmus.identity.config import (
     AGENT_PORT,
@@ -19,6 +20,25 @@ from isthmus.identity.config import (
 )
 
 
+class Choice(NamedTuple):
+    """Which node takes the writes, by what the agents say: `path` is asked of the agent beside each node.
+
+    `path` may hold HAProxy's `%[srv_name]`. `in_order`: several may say yes, and the first that does is taken. `backend` names it.
+    """
+
+    path: str
+    in_order: bool
+    backend: str = "writer"
+
+
+ELECTED = Choice("/database/identity-db/writer", in_order=False)
+"""One agent at most says yes: the one beside the writer."""
+ELECTED_BY_NAME = Choice("/database/%[srv_name]/writer", in_order=False)
+"""The same, where a site has several nodes."""
+OWN = Choice("/database/identity-db/reader", in_order=True, backend="writer_own")
+"""The first node that is in step with its cluster."""
+
+
 def site(
     *,
     binds: Sequence[str],
@@ -30,27 +50,57 @@ def site(
     writers: Mapping[str, tuple[str, str]],
     stats_socket: str,
     network_address: str | None = None,
+    remote_databases: Mapping[str, str] | None = None,
+    choice: Choice = ELECTED,
 ) -> str:
-    """haproxy.cfg of one site.
+    """haproxy.cfg of a site that has a Keystone.
 
     `binds`: addresses of the public front; `front`: the site's own address, whose database listeners only the site uses;
     `peers`: site -> (its Keystone address, its front address); `local_databases`: name -> address;
-    `writers`: writer site -> (its database address, its front address); `network_address`: the site's Neutron, if it has one.
+    `writers`: name -> (database address, address of the front beside it); `network_address`: the site's Neutron, if it has one;
+    `remote_databases`: name -> address, read when no local one answers; None: those of the writers that are not local.
     """
+    if remote_databases is None:
+        local = local_databases.values()
+        remote_databases = {n: a for n, (a, _) in writers.items() if a not in local}
     sections = [
         _head(stats_socket),
         _identity(binds, keystone_address, peers),
-        _plain("image", "Glance", binds, glance_address, IMAGE_PORT),
-        *(
-            [_plain("network", "Neutron", binds, network_address, NETWORK_PORT)]
-            if network_address
-            else []
-        ),
+        *_services(binds, glance_address, network_address),
         _health(front),
-        _reader(front, local_databases, writers),
-        _writer(front, writers),
+        _reader(front, local_databases, remote_databases),
+        _writer(front, writers, choice),
     ]
     return "\n".join(sections)
+
+
+def guest(
+    *,
+    binds: Sequence[str],
+    keystones: Mapping[str, str],
+    glance_address: str,
+    stats_socket: str,
+    network_address: str | None = None,
+) -> str:
+    """haproxy.cfg of a site that has no Keystone. `keystones`: site -> the front whose Keystone answers for this one."""
+    servers = [
+        f"  server {name} {address}:{IDENTITY_PORT} check addr {address} port {HEALTH_PORT}"
+        f"{' backup' if i else ''}"
+        for i, (name, address) in enumerate(keystones.items())
+    ]
+    sections = [
+        _head(stats_socket),
+        _identity_front(binds, servers),
+        *_services(binds, glance_address, network_address),
+    ]
+    return "\n".join(sections)
+
+
+def _services(binds: Sequence[str], glance_address: str, network_address: str | None) -> list[str]:
+    found = [_plain("image", "Glance", binds, glance_address, IMAGE_PORT)]
+    if network_address:
+        found.append(_plain("network", "Neutron", binds, network_address, NETWORK_PORT))
+    return found
 
 
 def login(*, bind: str, sites: Mapping[str, str], stats_socket: str) -> str:
@@ -137,6 +187,16 @@ def _identity_backend() -> list[str]:
 def _identity(
     binds: Sequence[str], keystone_address: str, peers: Mapping[str, tuple[str, str]]
 ) -> str:
+    servers = [f"  server local {keystone_address}:{IDENTITY_PORT} check"]
+    for name, (address, front) in peers.items():
+        # The check goes to the peer's health port: the identity port of a link stays silent until it is needed.
+        servers.append(
+            f"  server {name} {address}:{IDENTITY_PORT} check addr {front} port {HEALTH_PORT} backup"
+        )
+    return _identity_front(binds, servers)
+
+
+def _identity_front(binds: Sequence[str], servers: Sequence[str]) -> str:
     lines = ["frontend identity", "  mode http"]
     lines += [f"  bind {address}:{IDENTITY_PORT}" for address in binds]
     lines += [
@@ -144,13 +204,8 @@ def _identity(
         "  default_backend identity",
         "backend identity",
         *_identity_backend(),
+        *servers,
     ]
-    lines.append(f"  server local {keystone_address}:{IDENTITY_PORT} check")
-    for name, (address, front) in peers.items():
-        # The check goes to the peer's health port: the identity port of a link stays silent until it is needed.
-        lines.append(
-            f"  server {name} {address}:{IDENTITY_PORT} check addr {front} port {HEALTH_PORT} backup"
-        )
     return "\n".join([*lines, ""])
 
 
@@ -188,7 +243,7 @@ _READER_DEFAULTS = (
 )
 
 
-def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[str, str]]) -> str:
+def _reader(front: str, local: Mapping[str, str], remote: Mapping[str, str]) -> str:
     """Local databases that their agent calls fresh; else local ones that answer at all; else another site's."""
     names = list(local)
     lines = [
@@ -198,8 +253,7 @@ def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[st
         "  use_backend reader_alive if { nbsrv(reader_alive) gt 0 }",
         "  default_backend reader_remote",
         "backend reader_fresh",
-        "  option httpchk",
-        "  http-check send meth GET uri-lf /database/%[srv_name]/reader",
+        *_asked("/database/%[srv_name]/reader"),
         "  http-check expect status 200",
         _READER_DEFAULTS,
     ]
@@ -208,7 +262,6 @@ def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[st
     )
     lines += ["backend reader_alive", "  option mysql-check user haproxy", _READER_DEFAULTS]
     lines += _tier(names, {n: (a, "check") for n, a in local.items()})
-    remote = {n: a for n, (a, _) in writers.items() if a not in local.values()}
     lines += ["backend reader_remote", "  option mysql-check user haproxy", _READER_DEFAULTS]
     lines += _tier(
         list(remote), {n: (a, f"check port {REPLICATION_PORT}") for n, a in remote.items()}
@@ -216,28 +269,36 @@ def _reader(front: str, local: Mapping[str, str], writers: Mapping[str, tuple[st
     return "\n".join([*lines, ""])
 
 
-def _writer(front: str, writers: Mapping[str, tuple[str, str]]) -> str:
-    """The node that calls itself the writer; if no agent says so (agents dead), the first that answers, in order."""
+def _writer(front: str, writers: Mapping[str, tuple[str, str]], choice: Choice) -> str:
+    """The node that its agent chooses; if no agent says so (agents dead), the first that answers, in order."""
     names = list(writers)
     lines = [
         "frontend sql_writer",
         f"  bind {front}:{WRITER_PORT}",
-        "  use_backend writer if { nbsrv(writer) gt 0 }",
-        "  default_backend writer_alive",
-        "backend writer",
-        "  option httpchk GET /database/identity-db/writer",
+        f"  use_backend {choice.backend} if {{ nbsrv({choice.backend}) gt 0 }}",
+        f"  default_backend {choice.backend}_alive",
+        f"backend {choice.backend}",
+        *_asked(choice.path),
         "  http-check expect status 200",
         "  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions",
     ]
     lines += [
-        f"  server {n} {a}:3306 check addr {f} port {AGENT_PORT}" for n, (a, f) in writers.items()
+        f"  server {name} {address}:3306 check addr {beside} port {AGENT_PORT}"
+        f"{' backup' if i and choice.in_order else ''}"
+        for i, (name, (address, beside)) in enumerate(writers.items())
     ]
-    lines += ["backend writer_alive", "  option mysql-check user haproxy"]
+    lines += [f"backend {choice.backend}_alive", "  option mysql-check user haproxy"]
     lines.append("  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions")
     lines += _tier(
         names, {n: (a, f"check port {REPLICATION_PORT}") for n, (a, _) in writers.items()}
     )
     return "\n".join([*lines, ""])
+
+
+def _asked(path: str) -> list[str]:
+    if "%" not in path:
+        return [f"  option httpchk GET {path}"]
+    return ["  option httpchk", f"  http-check send meth GET uri-lf {path}"]
 
 
 def _tier(names: Sequence[str], servers: Mapping[str, tuple[str, str]]) -> list[str]:

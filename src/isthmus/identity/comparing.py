@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from isthmus.identity import consequences
 from isthmus.identity.findings import Outcome
@@ -27,6 +27,11 @@ _UNSAFE_WHEN_SET: Mapping[Kind, Mapping[str, str | None]] = {
     Kind.NODE: {
         r"mariadbd\.(replicate|binlog)_(wild_)?(do|ignore)_\w+": None,
         r"mariadbd\.innodb_flush_log_at_trx_commit": "1",
+    },
+    Kind.FOLLOWER: {
+        r"mariadbd\.(replicate|binlog)_(wild_)?(do|ignore)_\w+": None,
+        r"mariadbd\.innodb_flush_log_at_trx_commit": "1",
+        r"mariadbd\.slave_skip_errors": "OFF",
     },
     Kind.REPLICA: {
         r"mariadbd\.(replicate|binlog)_(wild_)?(do|ignore)_\w+": None,
@@ -62,6 +67,7 @@ _RESTART = {
     Kind.KEYSTONE: "restart the site's Keystone",
     Kind.AUTHTOKEN: "restart the service",
     Kind.NODE: "restart this node, one node at a time",
+    Kind.FOLLOWER: "restart this node, one node at a time",
     Kind.REPLICA: "restart this replica, one at a time",
     Kind.ARBITRATOR: "restart garbd",
     Kind.HAPROXY: "reload HAProxy",
@@ -166,7 +172,29 @@ def _difference(file: File, name: str, expected: Value | None, actual: Value | N
     )
 
 
+def strangers(files: Iterable[File], found: Mapping[str, Iterable[str]]) -> list[Difference]:
+    """Public keys that are there and were not rendered. `found`: folder -> the names in it."""
+    known = {file.path for file in files if file.kind is Kind.PUBLIC_KEY}
+    return [
+        Difference(
+            outcome=Outcome.ERROR,
+            site=folder.partition("/")[0],
+            file=f"{folder}/{name}",
+            setting="",
+            expected=None,
+            actual="a file",
+            consequence=consequences.STRANGER,
+            remedy=f"find out whose it is; remove {folder}/{name}, or declare the key in jws_public_keys of its site",
+        )
+        for folder, names in found.items()
+        for name in sorted(names)
+        if f"{folder}/{name}" not in known
+    ]
+
+
 def _set(file: File, name: str, expected: Value) -> str:
+    if file.kind is Kind.PUBLIC_KEY:
+        return _install(file)
     value = "the value of the secrets file" if expected.secret else repr(expected.text)
     return f"set {name} to {value} in {file.path}, then {_RESTART[file.kind]}"
 
@@ -175,7 +203,18 @@ def _take_out(file: File, name: str) -> str:
     return f"take {name} out of {file.path}, then {_RESTART[file.kind]}"
 
 
+def _install(file: File) -> str:
+    # Keystone reads these files at every check of a token.
+    return f"install the rendered {file.path}; nothing has to be restarted"
+
+
 def _absent(file: File, reason: str) -> Difference:
+    if file.kind is Kind.PUBLIC_KEY:
+        (rule,) = consequences.RULES[file.kind]
+        consequence, remedy = f"{rule.consequence}: {reason}", _install(file)
+    else:
+        consequence = f"what is deployed is not known: {reason}"
+        remedy = f"fetch it from its host to this path, or install the rendered {file.path}"
     return Difference(
         outcome=Outcome.ERROR,
         site=file.site,
@@ -183,8 +222,8 @@ def _absent(file: File, reason: str) -> Difference:
         setting="",
         expected="a file",
         actual=None,
-        consequence=f"what is deployed is not known: {reason}",
-        remedy=f"fetch it from its host to this path, or install the rendered {file.path}",
+        consequence=consequence,
+        remedy=remedy,
     )
 
 
@@ -203,7 +242,7 @@ def _mode(file: File, mode: int) -> Iterator[Difference]:
 
 
 def _includes(file: File, text: str) -> Iterator[Difference]:
-    if file.kind in (Kind.NODE, Kind.REPLICA) and re.search(r"^\s*!include", text, re.MULTILINE):
+    if file.kind in consequences.DATABASES and re.search(r"^\s*!include", text, re.MULTILINE):
         yield Difference(
             outcome=Outcome.WARN,
             site=file.site,
@@ -241,7 +280,9 @@ def settings(kind: Kind, text: str) -> dict[str, Value]:
     if kind is Kind.HAPROXY:
         return dict(_haproxy(text))
     found: dict[str, Value] = {}
-    mariadb = kind in (Kind.NODE, Kind.REPLICA)
+    if kind is Kind.PUBLIC_KEY:
+        return {"public key": Value(_fingerprint(text))}
+    mariadb = kind in consequences.DATABASES
     many: dict[str, list[str]] = {}
     for section, key, value in _lines(text, mariadb=mariadb):
         name = f"{section}.{key}" if section else key
@@ -253,6 +294,14 @@ def settings(kind: Kind, text: str) -> dict[str, Value]:
             del found[part]
         found.update(_parts(name, value))
     return found
+
+
+def _fingerprint(text: str) -> str:
+    """What a PEM text holds, in short: its letters may be broken into lines anyhow."""
+    found = re.search(r"-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", text, re.DOTALL)
+    if found is None:
+        return "no public key"
+    return hashlib.sha256("".join(found[1].split()).encode()).hexdigest()[:16]
 
 
 def _parts(name: str, value: str) -> Iterator[tuple[str, Value]]:

@@ -1,11 +1,13 @@
-"""Renders what the star mode needs on disk: Keystone, services' token checks, MariaDB (writer and replica), the arbitrator.
+"""Renders what a site needs on disk: Keystone, services' token checks, MariaDB (Galera node and replica), the arbitrator.
 
-Pure: values in, text out.
+Pure: values in, text out. Which site gets which of them is the topology's matter: `topologies`.
 
 These are the settings that make a site answer by itself; a comment here says what breaks without a line.
 Sizing (buffer pools, log sizes) belongs to whoever deploys and is passed in; nothing here is about the lab. HAProxy is `balancing`.
 """
 
+import dataclasses
+import enum
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +26,6 @@ NETWORK_PORT = 9696
 
 # The writer sites' nodes form one GTID stream: a replica may change from one to the other without a dump.
 CLUSTER_GTID_DOMAIN = 100
-CLUSTER_SERVER_ID = 100
 
 # How long a token answer may be cached in Keystone's memcached. Nobody invalidates another site's cache, so this is what
 # a revocation made elsewhere waits for, on top of the replication lag, where no agent follows the databases.
@@ -37,6 +38,9 @@ TOKEN_CACHE_SECONDS = 10
 CLUSTER_NAME = "isthmus-identity"
 ARBITRATOR = "arbitrator"
 
+# Keystone's default, the smallest signature of those that it knows. All sites must accept what any site signs with.
+JWS_ALGORITHM = "ES256"
+
 # A pooled connection stays where the load balancer put it: at a stale replica or another site's database, if nothing better
 # answered then. Only a new connection asks again, so this bounds how long such a stand-in is read after something better is back.
 RECYCLE_SECONDS = 10
@@ -46,6 +50,21 @@ REPLICATED_SCHEMAS = ("keystone", "isthmus_identity", "isthmus_network")
 
 Ini = Mapping[str, Mapping[str, str | int]]
 Section = dict[str, str | int]
+
+
+class Provider(enum.StrEnum):
+    """The kind of tokens, as Keystone calls it (`[token] provider`); Keystone 30 has no other."""
+
+    FERNET = "fernet"
+    JWS = "jws"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """What the nodes of one Galera cluster share. `number`: the GTID domain of its writes, and its nodes' server id."""
+
+    name: str = CLUSTER_NAME
+    number: int = CLUSTER_GTID_DOMAIN
 
 
 def ini(sections: Ini) -> str:
@@ -69,10 +88,12 @@ def keystone(
     queue: str,
     log_file: str,
     generation_file: str | None = None,
+    jws_keys: tuple[str, str] | None = None,
 ) -> str:
-    """keystone.conf of one site: readers at the site's own replica, writers at the writer site, the site kit's drivers.
+    """keystone.conf of one site: readers at the site's own database, writers at the writer, the site kit's drivers.
 
     `generation_file`: where the agent of this host tells that the databases have changed; None leaves it to Keystone's default.
+    `jws_keys`: directories of the public keys of all sites and of this node's private key, for JWS tokens; None: Fernet tokens.
     """
     login = f"keystone:{urllib.parse.quote(database_password, safe='')}"
     database = f"mysql+pymysql://{login}@{front}"
@@ -88,9 +109,9 @@ def keystone(
                 "max_pool_size": 4,
                 "max_overflow": 8,
             },
-            "token": {"provider": "fernet", "expiration": 3600},
-            "fernet_tokens": {"key_repository": token_keys, "max_active_keys": 4},
-            # Receipts (multi-factor logins that continue at another site) are sealed with the token keys.
+            **_tokens(token_keys, jws_keys),
+            # Receipts (multi-factor logins that continue at another site) are sealed with the token keys; Keystone has no
+            # other kind of receipts, whatever the tokens are.
             "fernet_receipts": {"key_repository": token_keys, "max_active_keys": 4},
             "credential": {"key_repository": credential_keys},
             "cache": {
@@ -120,6 +141,25 @@ def keystone(
             },
         }
     )
+
+
+def _tokens(token_keys: str, jws_keys: tuple[str, str] | None) -> dict[str, Section]:
+    if jws_keys is None:
+        return {
+            "token": {"provider": str(Provider.FERNET), "expiration": 3600},
+            "fernet_tokens": {"key_repository": token_keys, "max_active_keys": 4},
+        }
+    public, private = jws_keys
+    return {
+        "token": {"provider": str(Provider.JWS), "expiration": 3600},
+        "jwt_tokens": {
+            "jws_algorithm": JWS_ALGORITHM,
+            # Signatures of any other kind are refused, whatever a token says of itself.
+            "jws_accepted_algorithms": JWS_ALGORITHM,
+            "jws_public_key_repository": public,
+            "jws_private_key_repository": private,
+        },
+    }
 
 
 def account(*, front: str, region: str, user: str, password: str) -> Section:
@@ -162,8 +202,16 @@ def mariadb_writer(
     sst_password: str,
     directory: str,
     sizing: Mapping[str, str | int],
+    group: Group | None = None,
+    own_domain: int | None = None,
+    follows: bool = False,
 ) -> str:
-    """my.cnf of a writer site's node. `cluster` lists all members' addresses, the arbitrator's too."""
+    """my.cnf of a Galera node. `site` is the node's name, `cluster` lists all members' addresses, the arbitrator's too.
+
+    `group`: which cluster, if there are several; `own_domain`: the node's own GTID domain, for what it writes outside of the
+    cluster, None where the cluster has one node per site; `follows`: the cluster as a whole is an asynchronous replica.
+    """
+    group = group or Group()
     provider = {
         "gcache.size": "16M",
         "gcache.page_size": "16M",
@@ -176,11 +224,12 @@ def mariadb_writer(
     return ini(
         {
             "mariadbd": {
-                **_mariadb_base(address, directory, CLUSTER_SERVER_ID, 10 + segment),
+                **_mariadb_base(address, directory, group.number, own_domain or 10 + segment),
                 **sizing,
+                **(_following() if follows else {}),
                 "wsrep_on": "ON",
                 "wsrep_provider": "/usr/lib/galera/libgalera_smm.so",
-                "wsrep_cluster_name": CLUSTER_NAME,
+                "wsrep_cluster_name": group.name,
                 "wsrep_cluster_address": f"gcomm://{','.join(cluster)}",
                 "wsrep_node_name": site,
                 "wsrep_node_address": address,
@@ -191,7 +240,7 @@ def mariadb_writer(
                 "wsrep_retry_autocommit": 3,
                 # Without both, a replica cannot change its master by position.
                 "wsrep_gtid_mode": "ON",
-                "wsrep_gtid_domain_id": CLUSTER_GTID_DOMAIN,
+                "wsrep_gtid_domain_id": group.number,
                 # A node without quorum still answers reads: its site goes on checking tokens.
                 "wsrep_dirty_reads": "ON",
                 "innodb_autoinc_lock_mode": 2,
@@ -213,8 +262,10 @@ def evs_timers() -> dict[str, str]:
     }
 
 
-def arbitrator(*, address: str, segment: int, nodes: Sequence[str]) -> dict[str, str]:
-    """garbd's options by name: the third vote of the cluster. `nodes`: addresses of the writer sites' nodes."""
+def arbitrator(
+    *, address: str, segment: int, nodes: Sequence[str], group: Group | None = None
+) -> dict[str, str]:
+    """garbd's options by name: a vote of the cluster without data. `nodes`: addresses of the cluster's nodes."""
     options = {
         "gmcast.listen_addr": f"tcp://{address}:4567",
         "base_host": address,
@@ -222,7 +273,7 @@ def arbitrator(*, address: str, segment: int, nodes: Sequence[str]) -> dict[str,
         **evs_timers(),
     }
     return {
-        "group": CLUSTER_NAME,
+        "group": (group or Group()).name,
         "address": f"gcomm://{','.join(f'{node}:4567' for node in nodes)}",
         "name": ARBITRATOR,
         "options": ";".join(f"{key}={value}" for key, value in options.items()),
@@ -243,17 +294,24 @@ def mariadb_replica(
             "mariadbd": {
                 **_mariadb_base(address, directory, server_id, server_id),
                 **sizing,
-                "read_only": "ON",
-                "relay_log": "relay",
-                "gtid_strict_mode": "ON",
-                "slave_net_timeout": 10,
-                "slave_parallel_threads": 0,
-                "replicate_wild_do_table": "\nreplicate_wild_do_table = ".join(
-                    f"{schema}.%" for schema in REPLICATED_SCHEMAS
-                ),
+                **_following(),
             }
         }
     )
+
+
+def _following() -> Section:
+    """What a database needs that takes the writers' stream and nothing else."""
+    return {
+        "read_only": "ON",
+        "relay_log": "relay",
+        "gtid_strict_mode": "ON",
+        "slave_net_timeout": 10,
+        "slave_parallel_threads": 0,
+        "replicate_wild_do_table": "\nreplicate_wild_do_table = ".join(
+            f"{schema}.%" for schema in REPLICATED_SCHEMAS
+        ),
+    }
 
 
 def mariadb_keys() -> tuple[str, ...]:

@@ -74,6 +74,97 @@ _TIMERS = "members disagree on when one is lost: a short break of a link may sto
 _FILTER = "changes are left out of the stream: sites differ in who exists and who may what, and nobody is told"
 _FILES = "differs from the declaration; whoever looks after this host by the declaration looks in the wrong place"
 
+_MEMBER = (
+    Rule(
+        r"mariadbd\.wsrep_(on|provider|cluster_name)",
+        Unsafe.ANY,
+        "the node is not part of the cluster: it takes writes that nobody else has",
+    ),
+    Rule(r"mariadbd\.wsrep_cluster_address", Unsafe.ANY, _MEMBERS),
+    Rule(r"mariadbd\.wsrep_(node_address|sst_receive_address)", Unsafe.ANY, _ADDRESS),
+    Rule(
+        r"mariadbd\.wsrep_sst_\w+",
+        Unsafe.ANY,
+        "a node that was away too long cannot come back",
+    ),
+    Rule(r"mariadbd\.wsrep_gtid_\w+|mariadbd\.(server_id|gtid_domain_id)", Unsafe.ANY, _STREAM),
+    Rule(r"mariadbd\.(log_bin|log_slave_updates|binlog_format)", Unsafe.ANY, _STREAM),
+    Rule(
+        r"mariadbd\.wsrep_dirty_reads",
+        Unsafe.ANY,
+        "without a majority this site cannot even check tokens",
+    ),
+    Rule(
+        r"mariadbd\.innodb_autoinc_lock_mode",
+        Unsafe.ANY,
+        "Galera's appliers deadlock on inserts",
+    ),
+    Rule(
+        r"mariadbd\.innodb_flush_log_at_trx_commit",
+        Unsafe.ANY,
+        "two nodes that crash at nearly the same time lose writes that were answered as done",
+    ),
+    Rule(
+        r"mariadbd\.wsrep_(slave_threads|retry_autocommit)",
+        Unsafe.NONE,
+        "writes are applied or tried again otherwise than was tested",
+    ),
+    Rule(r"mariadbd\.wsrep_provider_options\.evs\..*", Unsafe.ANY, _TIMERS),
+    Rule(
+        r"mariadbd\.wsrep_provider_options\.gcache\..*",
+        Unsafe.NONE,
+        "a node that was away longer than this holds needs a full copy",
+    ),
+    Rule(
+        r"mariadbd\.wsrep_provider_options\.gmcast\.segment",
+        Unsafe.NONE,
+        "every write crosses the WAN once per node, not once per site",
+    ),
+    Rule(r"mariadbd\.wsrep_provider_options\..*", Unsafe.ANY, _ADDRESS),
+)
+
+_NODE = (
+    Rule(
+        r"mariadbd\.wsrep_node_name",
+        Unsafe.ANY,
+        "the agent does not know its own node and never lets it take the writes",
+    ),
+    Rule(r"mariadbd\.(replicate|binlog)_(wild_)?(do|ignore)_\w+", Unsafe.ANY, _FILTER),
+)
+
+_FOLLOWER = (
+    Rule(
+        r"mariadbd\.wsrep_node_name",
+        Unsafe.ANY,
+        "the agent does not know its own node and never lets it be read",
+    ),
+)
+
+_FOLLOWING = (
+    Rule(
+        r"mariadbd\.read_only",
+        Unsafe.ANY,
+        "somebody can write here: the replica breaks or keeps what no other site has",
+    ),
+    Rule(r"mariadbd\.replicate_wild_do_table", Unsafe.ANY, _FILTER),
+    Rule(
+        r"mariadbd\.(replicate|binlog)_(wild_)?(do|ignore)_\w+|mariadbd\.slave_skip_errors",
+        Unsafe.ANY,
+        _FILTER,
+    ),
+    Rule(r"mariadbd\.gtid_strict_mode", Unsafe.ANY, _STREAM),
+    Rule(
+        r"mariadbd\.slave_net_timeout",
+        Unsafe.HIGHER,
+        "a stream that went silent is noticed so late, and data grow old",
+    ),
+    Rule(
+        r"mariadbd\.(slave_parallel_threads|relay_log)",
+        Unsafe.NONE,
+        "the stream is applied otherwise than was tested",
+    ),
+)
+
 RULES: Mapping[Kind, Sequence[Rule]] = {
     Kind.KEYSTONE: (
         Rule(
@@ -114,6 +205,21 @@ RULES: Mapping[Kind, Sequence[Rule]] = {
             r"fernet_(tokens|receipts)\.max_active_keys",
             Unsafe.LOWER,
             "keys are dropped while tokens that they sealed are still good",
+        ),
+        Rule(
+            r"jwt_tokens\.jws_(public|private)_key_repository",
+            Unsafe.ANY,
+            "Keystone signs with another key than is declared, or looks for others' keys where nobody looks after them",
+        ),
+        Rule(
+            r"jwt_tokens\.jws_algorithm",
+            Unsafe.ANY,
+            "tokens are signed in a way that other sites do not accept",
+        ),
+        Rule(
+            r"jwt_tokens\.jws_accepted_algorithms",
+            Unsafe.ANY,
+            "tokens are accepted with signatures that no site makes, or those of a site are refused",
         ),
         Rule(
             r"credential\.key_repository",
@@ -167,6 +273,13 @@ RULES: Mapping[Kind, Sequence[Rule]] = {
         ),
         Rule(r"DEFAULT\..*", Unsafe.NONE, _FILES),
     ),
+    Kind.PUBLIC_KEY: (
+        Rule(
+            r"public key",
+            Unsafe.ANY,
+            "tokens that the other half of this key has signed are refused at this site",
+        ),
+    ),
     Kind.AUTHTOKEN: (
         Rule(
             r"keystone_authtoken\.(auth_url|region_name)",
@@ -214,93 +327,21 @@ RULES: Mapping[Kind, Sequence[Rule]] = {
             "whoever is on the way can say which tokens are valid",
         ),
     ),
-    Kind.NODE: (
-        Rule(
-            r"mariadbd\.wsrep_(on|provider|cluster_name)",
-            Unsafe.ANY,
-            "the node is not part of the cluster: it takes writes that nobody else has",
-        ),
-        Rule(r"mariadbd\.wsrep_cluster_address", Unsafe.ANY, _MEMBERS),
-        Rule(
-            r"mariadbd\.wsrep_node_name",
-            Unsafe.ANY,
-            "the agent does not know its own node and never lets it take the writes",
-        ),
-        Rule(r"mariadbd\.wsrep_(node_address|sst_receive_address)", Unsafe.ANY, _ADDRESS),
-        Rule(
-            r"mariadbd\.wsrep_sst_\w+",
-            Unsafe.ANY,
-            "a node that was away too long cannot come back",
-        ),
-        Rule(r"mariadbd\.wsrep_gtid_\w+|mariadbd\.(server_id|gtid_domain_id)", Unsafe.ANY, _STREAM),
-        Rule(r"mariadbd\.(log_bin|log_slave_updates|binlog_format)", Unsafe.ANY, _STREAM),
-        Rule(
-            r"mariadbd\.wsrep_dirty_reads",
-            Unsafe.ANY,
-            "without a majority this site cannot even check tokens",
-        ),
-        Rule(
-            r"mariadbd\.innodb_autoinc_lock_mode",
-            Unsafe.ANY,
-            "Galera's appliers deadlock on inserts",
-        ),
-        Rule(
-            r"mariadbd\.innodb_flush_log_at_trx_commit",
-            Unsafe.ANY,
-            "two nodes that crash at nearly the same time lose writes that were answered as done",
-        ),
-        Rule(
-            r"mariadbd\.wsrep_(slave_threads|retry_autocommit)",
-            Unsafe.NONE,
-            "writes are applied or tried again otherwise than was tested",
-        ),
-        Rule(r"mariadbd\.wsrep_provider_options\.evs\..*", Unsafe.ANY, _TIMERS),
-        Rule(
-            r"mariadbd\.wsrep_provider_options\.gcache\..*",
-            Unsafe.NONE,
-            "a node that was away longer than this holds needs a full copy",
-        ),
-        Rule(
-            r"mariadbd\.wsrep_provider_options\.gmcast\.segment",
-            Unsafe.NONE,
-            "every write crosses the WAN once per node, not once per site",
-        ),
-        Rule(r"mariadbd\.wsrep_provider_options\..*", Unsafe.ANY, _ADDRESS),
-        Rule(r"mariadbd\.(replicate|binlog)_(wild_)?(do|ignore)_\w+", Unsafe.ANY, _FILTER),
-    ),
+    Kind.NODE: (*_NODE, *_MEMBER),
+    Kind.FOLLOWER: (*_FOLLOWER, *_FOLLOWING, *_MEMBER),
     Kind.REPLICA: (
+        *_FOLLOWING,
         Rule(
-            r"mariadbd\.read_only",
-            Unsafe.ANY,
-            "somebody can write here: the replica breaks or keeps what no other site has",
-        ),
-        Rule(r"mariadbd\.replicate_wild_do_table", Unsafe.ANY, _FILTER),
-        Rule(
-            r"mariadbd\.(replicate|binlog)_(wild_)?(do|ignore)_\w+|mariadbd\.slave_skip_errors",
-            Unsafe.ANY,
-            _FILTER,
-        ),
-        Rule(
-            r"mariadbd\.(server_id|gtid_domain_id|gtid_strict_mode|log_bin|log_slave_updates|binlog_format)",
+            r"mariadbd\.(server_id|gtid_domain_id|log_bin|log_slave_updates|binlog_format)",
             Unsafe.ANY,
             _STREAM,
-        ),
-        Rule(
-            r"mariadbd\.slave_net_timeout",
-            Unsafe.HIGHER,
-            "a stream that went silent is noticed so late, and data grow old",
-        ),
-        Rule(
-            r"mariadbd\.(slave_parallel_threads|relay_log)",
-            Unsafe.NONE,
-            "the stream is applied otherwise than was tested",
         ),
     ),
     Kind.ARBITRATOR: (
         Rule(
             r"(group|address|name)",
             Unsafe.ANY,
-            "the third vote is missing: the loss of one writer site stops writes",
+            "a vote is missing: the loss of one site may stop writes",
         ),
         Rule(r"options\.evs\..*", Unsafe.ANY, _TIMERS),
         Rule(r"options\.gmcast\.segment", Unsafe.NONE, "every write crosses the WAN once more"),
@@ -311,6 +352,11 @@ RULES: Mapping[Kind, Sequence[Rule]] = {
             r"backend writer(_alive)?\..*",
             Unsafe.ANY,
             "writes may go to a node that is not the writer: two writers, or none",
+        ),
+        Rule(
+            r"backend writer_own(_alive)?\..*",
+            Unsafe.ANY,
+            "writes cross the WAN while the site's own node is in step, or go to one that is not",
         ),
         Rule(
             r"backend reader_\w+\..*",
@@ -371,11 +417,18 @@ _DATABASE = (
     Rule(r"mariadbd\.(user|datadir|socket|pid_file|tmpdir)", Unsafe.NONE, _FILES),
 )
 
+DATABASES = (Kind.NODE, Kind.FOLLOWER, Kind.REPLICA)
+
+STRANGER = (
+    "whoever has the other half of this key issues tokens for anybody, and this site accepts them"
+)
+"""What a public key means that nobody has declared."""
+
 UNLISTED = Rule(r".*", Unsafe.NONE, "differs from the declaration")
 """Sizes of a database: whoever deploys chooses them, in the declaration."""
 
 
 def rule(kind: Kind, name: str) -> Rule | None:
     """The rule for a setting, None if there is none."""
-    more = _DATABASE if kind in (Kind.NODE, Kind.REPLICA) else ()
+    more = _DATABASE if kind in DATABASES else ()
     return next((each for each in (*RULES.get(kind, ()), *more) if each.matches(name)), None)

@@ -6,20 +6,17 @@ document. The file holds no secrets; those are in a file of their own, see `secr
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from isthmus import errors
-from isthmus.identity import config
-from isthmus.sites.inventory import Inventory, Role, Site, Topology
-
-NODE = "identity-db"
-"""What HAProxy and the agent call a writer site's database."""
-REPLICA = "replica-"
-"""A replica is called after the writer site that it follows when all is well."""
+from isthmus.identity import config, topologies
+from isthmus.identity.config import Provider
+from isthmus.identity.places import Deployment, Place, PublicKey
+from isthmus.sites.inventory import NAME, Inventory, Site, Topology
 
 SERVICES = ("glance", "neutron", "nova", "placement", "cinder")
 """Services that get a snippet unless the file names others."""
@@ -30,6 +27,8 @@ _SECRET = re.compile(r"""(?:(?![$#;"'\\])[!-~])+""")
 _PATHS = {
     "token_keys": "/etc/keystone/fernet-keys",
     "credential_keys": "/etc/keystone/credential-keys",
+    "jws_public_keys": "/etc/keystone/jws-keys/public",
+    "jws_private_keys": "/etc/keystone/jws-keys/private",
     "queue": "/var/lib/keystone/isthmus/queue.sqlite",
     "keystone_log": "/var/log/keystone/keystone.log",
     "databases": "/var/lib/isthmus",
@@ -39,75 +38,32 @@ _PATHS = {
 _SIZING: dict[str, str | int] = {"max_connections": 500, "innodb_buffer_pool_size": "512M"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-    """The addresses of one site."""
-
-    site: Site
-    number: int
-    """The site's place in the sites file, from 1."""
-    front: str
-    public: tuple[str, ...]
-    """Further addresses of the public front; clients are sent to the first, or to `front`."""
-    keystone: str
-    glance: str
-    neutron: str | None
-    memcached: str
-    databases: Mapping[str, str]
-    arbitrator: str | None
-
-    @property
-    def www(self) -> str:
-        """Where clients are sent to log in."""
-        return self.public[0] if self.public else self.front
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Deployment:
-    """Everything but the secrets, checked against the sites file and the topology."""
-
-    source: str
-    places: tuple[Place, ...]
-    services: tuple[str, ...]
-    paths: Mapping[str, str]
-    sizing: Mapping[str, str | int]
-    login: str | None
-    """Where the one login URL listens; None where there is none."""
-
-    @property
-    def writers(self) -> tuple[Place, ...]:
-        return tuple(place for place in self.places if place.site.role is Role.WRITER)
-
-    @property
-    def cluster(self) -> tuple[str, ...]:
-        """Addresses of all members: the writer sites' nodes, then the arbitrator."""
-        nodes = [place.databases[NODE] for place in self.writers]
-        return (*nodes, *(place.arbitrator for place in self.places if place.arbitrator))
-
-
 def refuse_topology(topology: str, inventory: Inventory) -> None:
     """Raise for a topology that cannot be rendered, or that the sites file does not have."""
-    if topology != Topology.STAR:
+    if topology == Topology.FEDERATED:
         raise errors.UsageError(
             f"the topology {topology} cannot be rendered",
-            cause="this release renders: star",
+            cause="federated sites share no identity data, so that there is nothing to render for all of them; "
+            "rendered are: star, cluster, multi-cluster, centralized",
             unchanged="nothing was written",
         )
-    if inventory.topology is not Topology.STAR:
+    if inventory.topology != topology:
         raise errors.ConfigurationError(
             "the sites file has another topology",
             where=inventory.source,
-            cause=f"it says {inventory.topology}, asked for is star",
+            cause=f"it says {inventory.topology}, asked for is {topology}",
             unchanged="nothing was written",
         )
 
 
-def parse(text: str, *, source: str, inventory: Inventory) -> Deployment:
-    """Read a deployment file for a star. Raises ConfigurationError with the path of what is wrong."""
+def parse(
+    text: str, *, source: str, inventory: Inventory, provider: Provider = Provider.FERNET
+) -> Deployment:
+    """Read a deployment file for the inventory's topology. Raises ConfigurationError with the path of what is wrong."""
+    refuse_topology(inventory.topology, inventory)
     reader = _Reader(source)
-    root = reader.mapping(
-        _yaml(text, reader), "", ["sites"], ["services", "paths", "sizing", "login"]
-    )
+    optional = ["services", "paths", "sizing", "login", "arbitrator"]
+    root = reader.mapping(_yaml(text, reader), "", ["sites"], optional)
     declared = reader.mapping(root["sites"], "sites", [site.name for site in inventory.sites], [])
     places = tuple(
         _place(reader, site, number, declared[site.name])
@@ -115,13 +71,17 @@ def parse(text: str, *, source: str, inventory: Inventory) -> Deployment:
     )
     found = Deployment(
         source=source,
+        topology=inventory.topology,
+        provider=provider,
         places=places,
         services=tuple(reader.texts(root.get("services", list(SERVICES)), "services")),
         paths={**_PATHS, **_paths(reader, root.get("paths", {}))},
         sizing={**_SIZING, **_sizing(reader, root.get("sizing", {}))},
-        login=reader.address(root["login"], "login") if "login" in root else None,
+        login=reader.address_or_none(root, "login", ""),
+        arbitrator=reader.address_or_none(root, "arbitrator", ""),
     )
-    _check_star(reader, found)
+    if refusal := topologies.refusal(found):
+        reader.refuse(*refusal)
     return found
 
 
@@ -156,10 +116,18 @@ def needed_secrets(deployment: Deployment) -> tuple[str, ...]:
 
 def _place(reader: _Reader, site: Site, number: int, node: Any) -> Place:
     path = f"sites.{site.name}"
-    required = ["front", "keystone", "glance", "memcached", "databases"]
-    fields = reader.mapping(node, path, required, ["public", "neutron", "arbitrator"])
-    databases = fields["databases"]
-    if not isinstance(databases, dict) or not databases:
+    optional = [
+        "public",
+        "keystone",
+        "neutron",
+        "databases",
+        "arbitrator",
+        "cluster",
+        "jws_public_keys",
+    ]
+    fields = reader.mapping(node, path, ["front", "glance", "memcached"], optional)
+    databases = fields.get("databases", {})
+    if not isinstance(databases, dict) or ("databases" in fields and not databases):
         reader.refuse(f"{path}.databases", "expected a mapping of names to addresses")
     return Place(
         site=site,
@@ -169,52 +137,50 @@ def _place(reader: _Reader, site: Site, number: int, node: Any) -> Place:
             reader.address(each, f"{path}.public")
             for each in reader.texts(fields.get("public", []), f"{path}.public")
         ),
-        keystone=reader.address(fields["keystone"], f"{path}.keystone"),
+        keystone=reader.address_or_none(fields, "keystone", path),
         glance=reader.address(fields["glance"], f"{path}.glance"),
-        neutron=reader.address(fields["neutron"], f"{path}.neutron")
-        if "neutron" in fields
-        else None,
+        neutron=reader.address_or_none(fields, "neutron", path),
         memcached=reader.endpoint(fields["memcached"], f"{path}.memcached"),
         databases={
             str(name): reader.address(value, f"{path}.databases.{name}")
             for name, value in databases.items()
         },
-        arbitrator=reader.address(fields["arbitrator"], f"{path}.arbitrator")
-        if "arbitrator" in fields
-        else None,
+        arbitrator=reader.address_or_none(fields, "arbitrator", path),
+        cluster=reader.label(fields["cluster"], f"{path}.cluster") if "cluster" in fields else None,
+        jws_public_keys=_public_keys(reader, site, fields.get("jws_public_keys", [])),
     )
 
 
-def _check_star(reader: _Reader, found: Deployment) -> None:
-    """What makes a star: two writer sites, the third vote in neither, replicas of writer sites elsewhere."""
-    writers = [place.site.name for place in found.writers]
-    if len(writers) != 2:
-        reader.refuse("sites", f"a star has two writer sites, not {len(writers)}")
-    voters = [place for place in found.places if place.arbitrator]
-    if len(voters) != 1:
-        reader.refuse("sites", f"a star has one arbitrator, not {len(voters)}")
-    if voters[0].site.role is Role.WRITER:
-        reader.refuse(
-            f"sites.{voters[0].site.name}.arbitrator",
-            "a third vote in a writer site is lost with it, and with it the majority",
-        )
-    for place in found.places:
-        path = f"sites.{place.site.name}.databases"
-        if place.site.role is Role.WRITER:
-            if list(place.databases) != [NODE]:
-                reader.refuse(path, f"a writer site has one database, named {NODE}")
-            continue
-        for name in place.databases:
-            if name.removeprefix(REPLICA) not in writers or not name.startswith(REPLICA):
-                known = ", ".join(REPLICA + writer for writer in writers)
-                reader.refuse(f"{path}.{name}", f"a replica site's databases are among: {known}")
-    addresses: dict[str, str] = {}
-    for place in found.places:
-        for name, address in place.databases.items():
-            here = f"sites.{place.site.name}.databases.{name}"
-            if address in addresses:
-                reader.refuse(here, f"{address} is also {addresses[address]}")
-            addresses[address] = here
+def _public_keys(reader: _Reader, site: Site, node: Any) -> tuple[PublicKey, ...]:
+    """Public keys as PEM; written in one way, so that equal keys are equal texts. What is refused is not repeated."""
+    from cryptography import exceptions
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    path = f"sites.{site.name}.jws_public_keys"
+    if not isinstance(node, list) or not all(isinstance(each, str) for each in node):
+        reader.refuse(path, "expected a list of public keys (PEM texts)")
+    found = []
+    for number, text in enumerate(node, start=1):
+        if "PRIVATE" in text:
+            reader.refuse(
+                f"{path}, key {number}",
+                "this is a private key, which must not leave its host: replace the pair, and declare the public one",
+            )
+        try:
+            key = serialization.load_pem_public_key(text.encode())
+        except (ValueError, exceptions.UnsupportedAlgorithm):
+            reader.refuse(f"{path}, key {number}", "expected a public key (PEM)")
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+            reader.refuse(
+                f"{path}, key {number}",
+                f"expected a key of the curve P-256, which {config.JWS_ALGORITHM} signs with",
+            )
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        digest = hashlib.sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
+        pem = key.public_bytes(serialization.Encoding.PEM, form).decode()
+        found.append(PublicKey(name=f"{site.name}-{digest[:12]}", pem=pem))
+    return tuple(found)
 
 
 def _paths(reader: _Reader, node: Any) -> dict[str, str]:
@@ -290,6 +256,18 @@ class _Reader:
             return str(ipaddress.IPv4Address(node if isinstance(node, str) else ""))
         except ValueError:
             self.refuse(path, "expected an IPv4 address")
+
+    def address_or_none(self, fields: Mapping[str, Any], name: str, path: str) -> str | None:
+        if name not in fields:
+            return None
+        return self.address(fields[name], f"{path}.{name}" if path else name)
+
+    def label(self, node: Any, path: str) -> str:
+        if not isinstance(node, str) or not NAME.fullmatch(node):
+            self.refuse(
+                path, "expected lower-case letters, digits and hyphens, with a letter first"
+            )
+        return node
 
     def endpoint(self, node: Any, path: str) -> str:
         host, _, port = str(node).rpartition(":")

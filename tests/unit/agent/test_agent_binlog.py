@@ -117,7 +117,7 @@ def test_a_database_that_cannot_be_followed_says_why_and_is_told_as_not_followed
 ) -> None:
     account = config.Account(user="repl", password="hunter2")
     database = config.Database(
-        name="one", kind=config.Kind.REPLICA, address=Session.address, account=account
+        name="one", kind=config.Kind.REPLICA, address=Session.address, node="paris", account=account
     )
     follower = Follower(database, account, generation_file.File(tmp_path / "generations"))
     session = Session({"SELECT": [{"log_bin": 1, "applied": 0}]})

@@ -73,7 +73,10 @@ def test_files_of_which_some_options_are_told_are_named_by_service(
         (lambda d: d.update(colour="red"), "unknown: colour"),
         (lambda d: d.pop("site"), "missing: site"),
         (lambda d: d["databases"][0].pop("port"), r"missing: databases\[0\].port"),
-        (lambda d: d["databases"][0].update(kind="spare"), "must be one of writer, replica"),
+        (
+            lambda d: d["databases"][0].update(kind="spare"),
+            "must be one of writer, member, replica",
+        ),
         (lambda d: d["databases"][0].update(home="rome"), "home of replica-paris is rome"),
         (lambda d: d["policy"].update(lag_limit_seconds=0), "must be more than 0"),
         (lambda d: d["policy"].update(lag="1"), "unknown: policy.lag"),
@@ -81,6 +84,16 @@ def test_files_of_which_some_options_are_told_are_named_by_service(
         (lambda d: d.pop("masters"), "masters and replication are needed"),
         (lambda d: d["databases"].append(d["databases"][0]), "have the same name"),
         (lambda d: d["databases"][0].update(kind="writer"), "does not name madrid"),
+        (
+            lambda d: d["databases"][0].update(kind="writer", node="madrid-1"),
+            "does not name madrid-1",
+        ),
+        (
+            lambda d: d["databases"].extend(
+                {**d["databases"][0], "name": name, "kind": "member"} for name in ("a", "b")
+            ),
+            "two are the same node",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(

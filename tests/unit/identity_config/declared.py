@@ -5,25 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from isthmus.cli import identity_config, main
-from isthmus.identity import deployment, rendering
+from isthmus.identity import deployment, places, rendering
 from isthmus.sites import inventory
+from topologies_declared import SECRETS as SECRETS
 
 HERE = Path(__file__).parent
 SITES = HERE / "sites.yaml"
 DEPLOYMENT = HERE / "deployment.yaml"
-SECRETS = {
-    "keystone-database": "s3cret/db:one",
-    "state-transfer": "s3cret-two",
-    "glance": "s3cret-three",
-    "nova": "s3cret-four",
-}
 
 
-def star(text: str | None = None, sites: str | None = None) -> deployment.Deployment:
+def star(text: str | None = None, sites: str | None = None) -> places.Deployment:
     """The declaration, or another text of it."""
     known = inventory.parse(sites or SITES.read_text(), source="sites.yaml")
     return deployment.parse(
@@ -33,7 +29,7 @@ def star(text: str | None = None, sites: str | None = None) -> deployment.Deploy
 
 @functools.cache
 def files() -> tuple[rendering.File, ...]:
-    return rendering.star(star(), SECRETS)
+    return rendering.files(star(), SECRETS)
 
 
 def file(path: str) -> rendering.File:
@@ -47,10 +43,26 @@ class Ended:
     err: str
 
 
-class Commands:
-    """`isthmus identity config ...` with the declared star."""
+class Declared(Protocol):
+    """A declaration as texts."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    @property
+    def sites_text(self) -> str: ...
+    @property
+    def deployment_text(self) -> str: ...
+
+
+class Commands:
+    """`isthmus identity config ...` with the declared star, or with another declaration."""
+
+    def __init__(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], declared: Declared | None = None
+    ) -> None:
+        self._sites, self._deployment = SITES, DEPLOYMENT
+        if declared:
+            self._sites, self._deployment = folder / "sites.yaml", folder / "deployment.yaml"
+            self._sites.write_text(declared.sites_text)
+            self._deployment.write_text(declared.deployment_text)
         self.folder = folder
         self._capsys = capsys
         self.secrets = folder / "secrets.yaml"
@@ -63,18 +75,19 @@ class Commands:
             "render", topology, "--secrets", str(self.secrets), "--out", str(self.out), *words
         )
 
-    def check(self, *words: str, secrets: bool = True) -> Ended:
+    def check(self, *words: str, secrets: bool = True, topology: str = "star") -> Ended:
         held = ["--secrets", str(self.secrets)] if secrets else []
         where = [] if "--file" in words else ["--deployed", str(self.out)]
-        return self.run("check", "star", *held, *where, *words)
+        return self.run("check", topology, *held, *where, *words)
 
     def run(self, verb: str, topology: str, *words: str) -> Ended:
         application = main.Application()
         for name in ("render", "check"):
             command = getattr(identity_config, name.capitalize())
             application.command_manager.add_command(f"identity config {name}", command)
-        base = ["identity", "config", verb, "--topology", topology, "--deployment", str(DEPLOYMENT)]
+        base = ["identity", "config", verb, "--topology", topology]
+        base += ["--deployment", str(self._deployment)]
         self._capsys.readouterr()
-        code = main.main(["--sites", str(SITES), *base, *words], application)
+        code = main.main(["--sites", str(self._sites), *base, *words], application)
         captured = self._capsys.readouterr()
         return Ended(code, captured.out, captured.err)

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from declared import HERE, SECRETS, Commands, files
 
+from isthmus.identity import rendering
+from topologies_declared import ALL, STAR, Shape, public_key, rendered
+
 
 @pytest.fixture
 def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
@@ -104,20 +107,70 @@ def test_open_or_missing_secrets_are_refused(commands: Commands) -> None:
     assert commands.render().code == 78
 
 
-@pytest.mark.parametrize("topology", ["cluster", "multi-cluster", "centralized", "federated"])
-def test_a_topology_that_is_not_rendered_is_refused_and_nothing_is_written(
-    commands: Commands, topology: str
-) -> None:
-    ended = commands.render(topology=topology)
+def test_federation_is_refused_and_nothing_is_written(commands: Commands) -> None:
+    ended = commands.render(topology="federated")
     assert ended.code == 64
-    assert "this release renders: star" in ended.err
+    assert "rendered are: star, cluster, multi-cluster, centralized" in ended.err
     assert not commands.out.exists()
 
 
-def test_another_kind_of_token_is_refused(commands: Commands) -> None:
-    ended = commands.render("--provider", "jws")
-    assert ended.code == 64
-    assert "this release renders: fernet" in ended.err
+def test_another_topology_than_that_of_the_sites_file_is_refused(commands: Commands) -> None:
+    ended = commands.render(topology="cluster")
+    assert ended.code == 78
+    assert "it says star, asked for is cluster" in ended.err
+    assert not commands.out.exists()
+
+
+@pytest.mark.parametrize("shape", ALL, ids=lambda shape: str(shape.topology))
+def test_every_topology_is_written_and_checks_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: Shape
+) -> None:
+    commands = Commands(tmp_path, capsys, shape)
+    ended = commands.render("--provider", str(shape.provider), topology=str(shape.topology))
+    assert (ended.code, ended.err) == (0, "")
+    assert tree(commands.out) == {each.path: (each.mode, each.text) for each in rendered(shape)}
+    checked = commands.check("--provider", str(shape.provider), topology=str(shape.topology))
+    assert (checked.code, checked.err) == (0, "")
+    assert "0 differences, passwords compared" in checked.out
+
+
+def test_a_public_key_that_is_missing_another_or_not_declared_is_unsafe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = Commands(tmp_path, capsys, STAR)
+    commands.render("--provider", "jws")
+    keys = commands.out / "madrid" / rendering.PUBLIC_KEYS
+    (lyon,) = keys.glob("lyon-*.pem")
+    (paris,) = keys.glob("paris-*.pem")
+    lyon.unlink()
+    paris.write_text(public_key("somebody"))
+    (keys / "extra.pem").write_text(public_key("stranger"))
+    ended = commands.check("--provider", "jws", "--format", "json")
+    assert ended.code == 2
+    found = {row["file"].rpartition("/")[2]: row for row in json.loads(ended.out)["differences"]}
+    assert set(found) == {lyon.name, paris.name, "extra.pem"}
+    assert {row["outcome"] for row in found.values()} == {"ERROR"}
+    assert "are refused at this site" in found[lyon.name]["consequence"]
+    assert "are refused at this site" in found[paris.name]["consequence"]
+    assert "nothing has to be restarted" in found[paris.name]["remedy"]
+    assert "issues tokens for anybody" in found["extra.pem"]["consequence"]
+    # The same key with other line ends and words around it is no difference.
+    lyon.write_text("# of Lyon\n" + public_key("lyon").replace("\n", "\r\n"))
+    again = commands.check("--provider", "jws", "--format", "json")
+    assert lyon.name not in again.out
+
+
+def test_a_private_key_among_the_public_ones_is_told_and_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = Commands(tmp_path, capsys, STAR)
+    commands.render("--provider", "jws")
+    (key,) = (commands.out / "lyon" / rendering.PUBLIC_KEYS).glob("lyon-*.pem")
+    key.write_text("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n")
+    ended = commands.check("--provider", "jws")
+    assert ended.code == 2
+    assert "no public key" in ended.out
+    assert "hunter2" not in ended.out
 
 
 def damaged(commands: Commands) -> None:

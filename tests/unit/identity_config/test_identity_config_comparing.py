@@ -15,6 +15,8 @@ from isthmus.identity.comparing import Deployed, Difference
 from isthmus.identity.consequences import Rule, Unsafe
 from isthmus.identity.findings import Outcome
 from isthmus.identity.rendering import File, Kind
+from topologies_declared import ALL
+from topologies_declared import rendered as rendered_of
 
 KEYSTONE = "madrid/keystone/keystone.conf"
 NODE = "paris/mariadb/identity-db.cnf"
@@ -44,6 +46,8 @@ ADDED = {
     (Kind.NODE, "mariadbd.binlog_ignore_db"): "[mysqld]\nbinlog-ignore-db = keystone\n",
     (Kind.NODE, "mariadbd.innodb_flush_log_at_trx_commit"): "[mysqld]\ninnodb_flush_log_at_trx_commit=2\n",
     (Kind.REPLICA, "mariadbd.slave_skip_errors"): "[mariadb]\nslave_skip_errors = all\n",
+    (Kind.FOLLOWER, "mariadbd.slave_skip_errors"): "[mariadb]\nslave_skip_errors = all\n",
+    (Kind.FOLLOWER, "mariadbd.innodb_flush_log_at_trx_commit"): "[mysqld]\ninnodb_flush_log_at_trx_commit=2\n",
 }  # fmt: skip
 
 RULES = [
@@ -51,14 +55,18 @@ RULES = [
     for kind in consequences.RULES
     for rule in (
         *consequences.RULES[kind],
-        *(consequences._DATABASE if kind in (Kind.NODE, Kind.REPLICA) else ()),
+        *(consequences._DATABASE if kind in consequences.DATABASES else ()),
     )
 ]
 
 
+# Of all topologies and kinds of tokens.
+EVERY = (*files(), *(one for shape in ALL for one in rendered_of(shape)))
+
+
 def rendered(kind: Kind, rule: Rule) -> tuple[File, str] | None:
     """A rendered setting that this rule judges."""
-    for one in files():
+    for one in EVERY:
         if one.kind is kind:
             for name in comparing.settings(kind, one.text):
                 if consequences.rule(kind, name) is rule:
@@ -87,6 +95,8 @@ def broken(one: File, name: str, *, up: bool = True) -> str:
         return head + found + tail.replace(f"  {line}\n", f"  {line} changed\n", 1)
     part = re.fullmatch(rf"(?:(\w+)\.)?({PARTS})\.(.+)", name)
     plain = re.fullmatch(r"(?:(\w+)\.)?(\w+)", name)
+    if one.kind is Kind.PUBLIC_KEY:
+        return one.text.replace("M", "N", 1)
     named = part or plain
     assert named, name
     section, key = named[1], named[2]
@@ -120,7 +130,7 @@ def test_each_rule_speaks_when_its_setting_alone_is_broken(kind: Kind, rule: Rul
         text = broken(one, name, up=rule.unsafe is not Unsafe.LOWER)
     else:
         name = next(n for k, n in ADDED if k is kind and consequences.rule(kind, n) is rule)
-        one = next(each for each in files() if each.kind is kind)
+        one = next(each for each in EVERY if each.kind is kind)
         text = f"{one.text}\n{ADDED[kind, name]}"
     assert text != one.text
     found = compared(one, text)
@@ -133,7 +143,7 @@ def test_each_rule_speaks_when_its_setting_alone_is_broken(kind: Kind, rule: Rul
 
 def test_every_rendered_setting_has_a_rule() -> None:
     sizing = {f"mariadbd.{name}" for name in star().sizing}
-    for one in files():
+    for one in EVERY:
         if one.kind is Kind.FIREWALL:
             continue
         for name in comparing.settings(one.kind, one.text):

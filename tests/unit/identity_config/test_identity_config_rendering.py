@@ -13,6 +13,7 @@ from isthmus.identity import comparing, config, consequences, deployment
 from isthmus.identity.rendering import Kind
 from isthmus.lab.components import service_config
 from isthmus.sites import inventory
+from topologies_declared import ALL, rendered
 
 GOLDEN = HERE / "golden_star.txt"
 
@@ -107,11 +108,10 @@ def test_a_star_needs_two_writer_sites() -> None:
         star(sites=SITES.read_text().replace("lyon, role: writer", "lyon, role: replica"))
 
 
-@pytest.mark.parametrize("topology", ["cluster", "multi-cluster", "centralized", "federated"])
-def test_topologies_that_cannot_be_rendered_are_refused(topology: str) -> None:
+def test_federation_cannot_be_rendered() -> None:
     known = inventory.parse(SITES.read_text(), source="sites.yaml")
-    with pytest.raises(errors.UsageError, match=f"topology {topology} cannot be rendered"):
-        deployment.refuse_topology(topology, known)
+    with pytest.raises(errors.UsageError, match="share no identity data"):
+        deployment.refuse_topology("federated", known)
 
 
 def test_a_sites_file_of_another_topology_is_refused() -> None:
@@ -158,7 +158,8 @@ def test_the_lab_renders_the_same_section() -> None:
 def test_the_guide_names_every_setting_and_every_consequence() -> None:
     guide = (HERE.parents[2] / "docs" / "configuration-guide.rst").read_text()
     sizing = {f"mariadbd.{name}" for name in star().sizing}
-    for each in files():
+    assert consequences.STRANGER in guide
+    for each in (*files(), *(file for shape in ALL for file in rendered(shape))):
         if each.kind in (Kind.FIREWALL, Kind.HAPROXY):
             continue
         for name in comparing.settings(each.kind, each.text):

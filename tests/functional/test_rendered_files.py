@@ -13,6 +13,8 @@ from oslo_config import cfg
 from isthmus.identity import deployment, rendering
 from isthmus.identity.rendering import File, Kind
 from isthmus.sites import inventory
+from topologies_declared import ALL, Shape
+from topologies_declared import rendered as rendered_of
 
 pytestmark = pytest.mark.functional
 
@@ -27,7 +29,7 @@ def rendered(folder: Path) -> tuple[File, ...]:
     # The databases' directory must exist for mariadbd to read its file.
     text += f"paths: {{databases: {folder}/databases, keystone_log: {folder}/keystone.log}}\n"
     declared = deployment.parse(text, source="deployment.yaml", inventory=known)
-    return rendering.star(declared, dict.fromkeys(deployment.needed_secrets(declared), SIGNS))
+    return rendering.files(declared, dict.fromkeys(deployment.needed_secrets(declared), SIGNS))
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[File, Pat
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     # A program that only reads its file; a busy machine.
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("shape", ALL, ids=lambda shape: str(shape.topology))
+def test_haproxy_accepts_the_files_of_every_topology(tmp_path: Path, shape: Shape) -> None:
+    asked = [each for each in rendered_of(shape) if each.kind is Kind.HAPROXY]
+    assert len(asked) == len(shape.sites) + 1
+    for number, each in enumerate(asked):
+        path = tmp_path / f"{number}.cfg"
+        path.write_text(each.text)
+        done = run("haproxy", "-c", "-f", str(path))
+        assert done.returncode == 0, (each.path, done.stderr)
 
 
 def test_haproxy_accepts_its_files(files: dict[str, tuple[File, Path]]) -> None:
