@@ -84,3 +84,14 @@ def test_a_probe_that_is_not_there_is_not_found(url: str) -> None:
         path = f"/probes/{name}"
         answer = requests.delete(url + path, headers=headers("DELETE", path), timeout=5)
         assert answer.status_code == 404
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(url: str) -> None:
+    """Each call in a freeze window would last 40 ms longer; the first ones of a connection never do."""
+    taken = []
+    with requests.Session() as session:
+        for _ in range(30):
+            began = time.monotonic()
+            session.get(f"{url}/status", headers=headers("GET", "/status"), timeout=5)
+            taken.append(time.monotonic() - began)
+    assert min(taken[5:]) < 0.03

@@ -54,7 +54,9 @@ def run(path: Path) -> int:
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; a restarted agent must get its address back at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Only where a socket says TCP does asyncio send at once. Else the body of an answer waits up to 40 ms until
+    # its head is acknowledged, and guests are frozen meanwhile.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
