@@ -190,6 +190,33 @@ class Answer:
         return self.headers["x-subject-token"]
 
 
+def ask(
+    address: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    token: str | None = None,
+    subject: str | None = None,
+) -> Answer:
+    """One HTTP request to a Keystone (HOST:PORT) on a new connection, so that any worker may get it."""
+    request = urllib.request.Request(f"http://{address}{path}", method=method)
+    request.add_header("Content-Type", "application/json")
+    for name, value in (("X-Auth-Token", token), ("X-Subject-Token", subject)):
+        if value:
+            request.add_header(name, value)
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        # A password is hashed on a machine that may be busy.
+        response = urllib.request.urlopen(request, data=data, timeout=60)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        raw = response.read()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, headers, json.loads(raw) if raw else None)
+
+
 class Site:
     """The replica site, and the writer site's database behind the relays."""
 
@@ -387,22 +414,9 @@ backoff_limit=0.5
         token: str | None = None,
         subject: str | None = None,
     ) -> Answer:
-        """One HTTP request on a new connection, so that any worker may get it."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
-        request.add_header("Content-Type", "application/json")
-        if token:
-            request.add_header("X-Auth-Token", token)
-        if subject:
-            request.add_header("X-Subject-Token", subject)
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            response = urllib.request.urlopen(request, data=data, timeout=60)  # noqa: S310
-        except urllib.error.HTTPError as error:
-            response = error
-        with response:
-            raw = response.read()
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, json.loads(raw) if raw else None)
+        """One HTTP request."""
+        address = f"127.0.0.1:{self.port}"
+        return ask(address, method, path, body, token=token, subject=subject)
 
     def login(
         self,

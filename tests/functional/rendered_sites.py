@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
-import json
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keystone_site
 import pymysql
 import yaml
 
@@ -224,38 +223,11 @@ def folder(name: str) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: Any
-
-
 def ask(
-    site: str,
-    method: str,
-    path: str,
-    body: Any = None,
-    *,
-    token: str | None = None,
-    subject: str | None = None,
-) -> Answer:
-    """One request to the front of a site, by its address."""
-    request = urllib.request.Request(f"http://{site}:5000{path}", method=method)
-    request.add_header("Content-Type", "application/json")
-    for name, value in (("X-Auth-Token", token), ("X-Subject-Token", subject)):
-        if value:
-            request.add_header(name, value)
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        # A password is hashed on a machine that may be busy.
-        response = urllib.request.urlopen(request, data=data, timeout=60)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        response = error
-    with response:
-        text = response.read()
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status, headers, json.loads(text) if text else None)
+    site: str, method: str, path: str, body: Any = None, **tokens: str | None
+) -> keystone_site.Answer:
+    """One request to the front of a site, by its address; `tokens` as in `keystone_site.ask`."""
+    return keystone_site.ask(f"{site}:5000", method, path, body, **tokens)
 
 
 class Front:

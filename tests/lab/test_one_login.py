@@ -179,21 +179,22 @@ def test_login_and_validation_at_a_replica_site_do_not_slow_down_with_the_wan(la
     client, demo = calling.at(lab.madrid), lab.account("demo")
 
     def measured() -> tuple[float, float]:
-        logins = [client.login(demo) for _ in range(4)]
+        # Enough that a busy machine lets one of them pass: a login hashes a password for a third of a second.
+        logins = [client.login(demo) for _ in range(10)]
         assert {call.status for call in logins} == {201}
-        checks = [client.validate(call.token) for call in logins for _ in range(4)]
+        checks = [client.validate(call.token) for call in logins for _ in range(2)]
         assert {call.status for call in checks} == {200}
         return min(c.seconds for c in logins), min(c.seconds for c in checks)
 
     login, check = measured()
-    lab.delay("madrid", 100)
-    lab.delay("paris-lyon", 100)
+    lab.delay("madrid", 150)
+    lab.delay("paris-lyon", 150)
     lab.healthy()
     slow_login, slow_check = measured()
-    # One trip over a link and back takes 0.2 s. The fastest of several shows whether one is part of every request.
-    assert slow_login < login + 0.15
-    assert slow_check < check + 0.1
-    # Over a slow link the replica lags by 0.1 s at least, and whoever writes at Madrid still sees what they wrote.
+    # One trip over a link and back takes 0.3 s. The fastest of several shows whether one is part of every request.
+    assert slow_login < login + 0.25
+    assert slow_check < check + 0.2
+    # Over a slow link the replica lags by 0.15 s at least, and whoever writes at Madrid still sees what they wrote.
     for _ in range(5):
         made = lab.new_project(lab.madrid)
         assert made.status == 201, made.said

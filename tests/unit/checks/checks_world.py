@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from agent_said import database
 from isthmus.checks import registry, running
 from isthmus.checks.facts import Assignments, Facts
 from isthmus.identity.comparing import Difference
@@ -72,26 +73,6 @@ def _replica(number: int) -> dict[str, str]:
     }
 
 
-def _database(name: str, kind: str, variables: dict[str, str], **more: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": kind,
-        "serving": True,
-        "verdict": "serving",
-        "reason": "fresh",
-        "writer": False,
-        "position": "100-100-512",
-        "lag_seconds": None,
-        "master": None,
-        "home": None,
-        "observed_age_seconds": 0.1,
-        "cluster": None,
-        "last_event": None,
-        "variables": variables,
-        **more,
-    }
-
-
 def _cluster() -> dict[str, Any]:
     members = ["paris", "lyon", "arbitrator"]
     return {"status": "Primary", "size": 3, "members": members, "state": "Synced"}
@@ -99,14 +80,21 @@ def _cluster() -> dict[str, Any]:
 
 def _databases() -> dict[str, list[dict[str, Any]]]:
     replicas = [
-        _database(
-            f"replica-{home}", "replica", _replica(number), lag_seconds=0.2, master=home, home=home
+        database(
+            f"replica-{home}",
+            "replica",
+            variables=_replica(number),
+            lag_seconds=0.2,
+            master=home,
+            home=home,
         )
         for number, home in ((1030, "paris"), (1031, "lyon"))
     ]
     return {
-        "paris": [_database("identity-db", "writer", _node(1), writer=True, cluster=_cluster())],
-        "lyon": [_database("identity-db", "writer", _node(2), cluster=_cluster())],
+        "paris": [
+            database("identity-db", "writer", variables=_node(1), writer=True, cluster=_cluster())
+        ],
+        "lyon": [database("identity-db", "writer", variables=_node(2), cluster=_cluster())],
         "madrid": replicas,
     }
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agent_said import database
 from isthmus.cli import check, identity, identity_key, main, site, status
 
 PASSWORD = "not-to-be-shown"
@@ -31,26 +32,6 @@ ASSIGNMENTS = [
         "scope": {"system": {"all": True}},
     },
 ]
-
-
-def database(name: str, kind: str, **changes: Any) -> dict[str, Any]:
-    """What an agent says about one healthy database."""
-    healthy = {
-        "name": name,
-        "kind": kind,
-        "serving": True,
-        "verdict": "serving",
-        "reason": "fresh",
-        "writer": False,
-        "position": "100-100-512",
-        "lag_seconds": None,
-        "master": None,
-        "home": None,
-        "observed_age_seconds": 0.1,
-        "cluster": None,
-        "last_event": None,
-    }
-    return {**healthy, **changes}
 
 
 def document(name: str, databases: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
