@@ -25,8 +25,8 @@ class Reading:
 
 def read(place: Place) -> Reading:
     """The clock as the agent's answer shows it: it was written between question and answer."""
-    agent, told = place.answers.agent, place.status.time
-    if agent is None or told is None:
+    agent, told = place.agent_answer, place.status.time
+    if told is None:
         raise NotKnownError("the agent does not tell its time")
     half = agent.seconds / 2
     skews = [each.clock_skew for each in (place.status.key_settings or {}).values()]

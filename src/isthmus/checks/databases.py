@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from isthmus.checks import servers
 from isthmus.checks.facts import NotKnownError, Place
 from isthmus.checks.values import RENDER, Category, Check, Flaw
 from isthmus.identity.findings import Outcome
@@ -12,40 +13,6 @@ from isthmus.sites.inventory import Role
 
 INTERLEAVED = "2"
 """innodb_autoinc_lock_mode that Galera demands."""
-
-
-def _flush(place: Place) -> Iterator[Flaw]:
-    for server in place.servers(Kind.WRITER):
-        value = server.value("innodb_flush_log_at_trx_commit")
-        if value != "1":
-            yield Flaw(cause=f"{server.name}: innodb_flush_log_at_trx_commit is {value}")
-
-
-def _doublewrite(place: Place) -> Iterator[Flaw]:
-    for server in place.servers():
-        if not server.on("innodb_doublewrite"):
-            yield Flaw(
-                cause=f"{server.name}: innodb_doublewrite is {server.value('innodb_doublewrite')}"
-            )
-
-
-def _dirty_reads(place: Place) -> Iterator[Flaw]:
-    for server in place.servers(Kind.WRITER):
-        if not server.on("wsrep_dirty_reads"):
-            yield Flaw(cause=f"{server.name}: wsrep_dirty_reads is OFF")
-
-
-def _member(place: Place) -> Iterator[Flaw]:
-    for server in place.servers(Kind.WRITER):
-        if not server.on("wsrep_on"):
-            yield Flaw(cause=f"{server.name}: wsrep_on is OFF")
-
-
-def _autoincrement(place: Place) -> Iterator[Flaw]:
-    for server in place.servers(Kind.WRITER):
-        value = server.value("innodb_autoinc_lock_mode")
-        if value != INTERLEAVED:
-            yield Flaw(cause=f"{server.name}: innodb_autoinc_lock_mode is {value}")
 
 
 def _followed(place: Place) -> Iterator[Flaw]:
@@ -68,7 +35,7 @@ CHECKS = (
         consequence="two nodes that crash at nearly the same time lose writes that were answered as done (Jepsen, 2026)",
         remedy="set innodb_flush_log_at_trx_commit to 1 at {site}, in the node's file too",
         command='mariadb -e "SET GLOBAL innodb_flush_log_at_trx_commit = 1"',
-        of_site=_flush,
+        of_site=servers.set_to("innodb_flush_log_at_trx_commit", "1", Kind.WRITER),
     ),
     Check(
         id="doublewrite",
@@ -79,7 +46,7 @@ CHECKS = (
         consequence="a loss of power in the middle of a page leaves a database that does not start and needs a full copy",
         remedy="take innodb_doublewrite out of the file at {site} and restart the database, one at a time",
         command="mariadb -e \"SHOW GLOBAL VARIABLES LIKE 'innodb_doublewrite'\"",
-        of_site=_doublewrite,
+        of_site=servers.switched_on("innodb_doublewrite"),
     ),
     Check(
         id="dirty-reads",
@@ -91,7 +58,7 @@ CHECKS = (
         consequence="cut off from the others, this site cannot even check tokens",
         remedy="switch it on at {site}, in the node's file too",
         command='mariadb -e "SET GLOBAL wsrep_dirty_reads = ON"',
-        of_site=_dirty_reads,
+        of_site=servers.switched_on("wsrep_dirty_reads", Kind.WRITER),
     ),
     Check(
         id="cluster-member",
@@ -103,7 +70,7 @@ CHECKS = (
         consequence="the node is not part of the cluster: it takes writes that nobody else has",
         remedy="set wsrep_on = ON in the node's file at {site} and restart it; compare what it has taken meanwhile",
         command="mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_%'\"",
-        of_site=_member,
+        of_site=servers.switched_on("wsrep_on", Kind.WRITER),
     ),
     Check(
         id="autoincrement",
@@ -115,7 +82,7 @@ CHECKS = (
         consequence="Galera's appliers deadlock on inserts",
         remedy="set innodb_autoinc_lock_mode = 2 in the node's file at {site} and restart it",
         command=RENDER,
-        of_site=_autoincrement,
+        of_site=servers.set_to("innodb_autoinc_lock_mode", INTERLEAVED, Kind.WRITER),
     ),
     Check(
         id="coherence",

@@ -101,14 +101,18 @@ class Place:
         return self.facts.answers[self.site.name]
 
     @property
-    def status(self) -> AgentStatus:
-        """What the agent says now; what it said earlier proves nothing. Raises NotKnownError."""
-        agent = self.answers.agent
-        if agent is None:
+    def agent_answer(self) -> Result[probe.AgentAnswer]:
+        """What came of asking the agent now; what it said earlier proves nothing. Raises NotKnownError."""
+        if self.answers.agent is None:
             raise NotKnownError("the sites file names no agent")
-        if agent.value is None:
-            raise NotKnownError(f"the agent does not answer: {agent.error}")
-        return agent.value.status
+        return self.answers.agent
+
+    @property
+    def status(self) -> AgentStatus:
+        """What the agent says. Raises NotKnownError."""
+        if self.agent_answer.value is None:
+            raise NotKnownError(f"the agent does not answer: {self.agent_answer.error}")
+        return self.agent_answer.value.status
 
     @property
     def databases(self) -> tuple[Database, ...]:
@@ -160,14 +164,18 @@ class Place:
         return found
 
     @property
+    def login_answer(self) -> Result[probe.Login]:
+        """What came of logging in. Raises NotKnownError if nobody tried."""
+        if self.answers.login is None:
+            raise NotKnownError("nobody logged in (--no-login)")
+        return self.answers.login
+
+    @property
     def login(self) -> probe.Login:
         """Raises NotKnownError."""
-        found = self.answers.login
-        if found is None:
-            raise NotKnownError("nobody logged in (--no-login)")
-        if found.value is None:
-            raise NotKnownError(f"one cannot log in: {found.error}")
-        return found.value
+        if self.login_answer.value is None:
+            raise NotKnownError(f"one cannot log in: {self.login_answer.error}")
+        return self.login_answer.value
 
     def package(self, name: str) -> str:
         """The release of a distribution beside the agent. Raises NotKnownError."""

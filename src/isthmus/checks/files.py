@@ -36,7 +36,7 @@ CHECKS = (
         severity=Outcome.WARN,
         consequence="stands beside each difference (see the configuration guide)",
         remedy="stands beside each difference",
-        command="isthmus identity config check --topology star --deployment deployment.yaml --deployed gathered",
+        command="isthmus identity config check --topology {topology} --deployment deployment.yaml --deployed gathered",
         of_all=_deployed,
     ),
 )

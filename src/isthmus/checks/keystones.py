@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from isthmus.checks import facts
 from isthmus.checks.facts import Facts, NotKnownError, Place
-from isthmus.checks.values import RENDER, Category, Check, Flaw
+from isthmus.checks.values import RENDER, Category, Check, Flaw, differing
 from isthmus.identity import config
 from isthmus.identity.findings import Outcome
 from isthmus.sites import agent_documents
@@ -94,16 +94,14 @@ def _kit(place: Place) -> Iterator[Flaw]:
 
 
 def _provider(found: Mapping[str, Mapping[str, str]], _facts: Facts) -> Iterator[Flaw]:
-    kinds = {site: options.get("token.provider", "fernet") for site, options in found.items()}
-    if len(set(kinds.values())) > 1:
-        yield Flaw(cause=", ".join(f"{site} {kind}" for site, kind in kinds.items()))
+    if words := differing({s: o.get("token.provider", "fernet") for s, o in found.items()}):
+        yield Flaw(cause=words)
 
 
 def _lifetimes(found: Mapping[str, Mapping[str, str]], _facts: Facts) -> Iterator[Flaw]:
     for option, default in (("expiration", "3600"), ("allow_expired_window", "172800")):
-        values = {s: options.get(f"token.{option}", default) for s, options in found.items()}
-        if len(set(values.values())) > 1:
-            words = ", ".join(f"{site} {value} s" for site, value in values.items())
+        values = {s: f"{o.get(f'token.{option}', default)} s" for s, o in found.items()}
+        if words := differing(values):
             yield Flaw(cause=f"[token] {option}: {words}", names={"option": option})
 
 

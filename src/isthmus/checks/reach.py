@@ -21,19 +21,13 @@ def _api(place: Place) -> Iterator[Flaw]:
 
 
 def _agent(place: Place) -> Iterator[Flaw]:
-    agent = place.answers.agent
-    if agent is None:
-        raise NotKnownError("the sites file names no agent")
-    if agent.error:
-        yield Flaw(cause=agent.error)
+    if place.agent_answer.error:
+        yield Flaw(cause=place.agent_answer.error)
 
 
 def _login(place: Place) -> Iterator[Flaw]:
-    login = place.answers.login
-    if login is None:
-        raise NotKnownError("nobody logged in (--no-login)")
-    if login.error:
-        yield Flaw(cause=login.error)
+    if place.login_answer.error:
+        yield Flaw(cause=place.login_answer.error)
 
 
 def _token(place: Place) -> Iterator[Flaw]:

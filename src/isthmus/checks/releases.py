@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from isthmus.checks import servers
 from isthmus.checks.facts import Facts, Place
-from isthmus.checks.values import Category, Check, Flaw
+from isthmus.checks.values import Category, Check, Flaw, differing
 from isthmus.identity.findings import Outcome
 from isthmus.sites.agent_documents import Kind
 from isthmus.sites.inventory import Role
@@ -81,18 +82,13 @@ def _middleware(place: Place) -> Iterator[Flaw]:
         yield Flaw(cause=f"keystonemiddleware is {version}; safe from: {_floors(MIDDLEWARE)}")
 
 
-def _agents(versions: Mapping[str, str], _facts: Facts) -> Iterator[Flaw]:
-    if len(set(versions.values())) > 1:
-        yield Flaw(cause=", ".join(f"{site} {version}" for site, version in versions.items()))
-
-
-def _galera(found: Mapping[str, str], _facts: Facts) -> Iterator[Flaw]:
-    if len(set(found.values())) > 1:
-        yield Flaw(cause=", ".join(f"{site} {version}" for site, version in found.items()))
+def _alike(releases: Mapping[str, str], _facts: Facts) -> Iterator[Flaw]:
+    if words := differing(releases):
+        yield Flaw(cause=words)
 
 
 def _provider(place: Place) -> str:
-    return place.servers(Kind.WRITER)[0].value("wsrep_provider_version")
+    return servers.node(place).value("wsrep_provider_version")
 
 
 def _order(found: Mapping[str, Place], _facts: Facts) -> Iterator[Flaw]:
@@ -107,11 +103,6 @@ def _order(found: Mapping[str, Place], _facts: Facts) -> Iterator[Flaw]:
                 cause=f"{server.name} runs {_text(series)}, a writer {_text(max(masters))}",
                 names={"database": server.name},
             )
-
-
-def _with_servers(place: Place) -> Place:
-    place.servers()
-    return place
 
 
 CHECKS = (
@@ -158,7 +149,7 @@ CHECKS = (
         remedy="finish the upgrade of the agents",
         command="isthmus check --only agent-releases",
         reads=lambda place: place.status.version,
-        of_all=_agents,
+        of_all=_alike,
     ),
     Check(
         id="galera-releases",
@@ -171,7 +162,7 @@ CHECKS = (
         remedy="finish the upgrade of the nodes, one at a time, and of the arbitrator",
         command="mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_provider_version'\"",
         reads=_provider,
-        of_all=_galera,
+        of_all=_alike,
     ),
     Check(
         id="replica-release",
@@ -182,7 +173,7 @@ CHECKS = (
         consequence="the replica stops at the first event that it does not know, and its data grow old",
         remedy="upgrade replicas before writers: {database} at {site} now",
         command="isthmus identity status",
-        reads=_with_servers,
+        reads=servers.known,
         of_all=_order,
     ),
 )

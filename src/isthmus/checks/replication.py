@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from isthmus.checks import servers
 from isthmus.checks.facts import Facts, NotKnownError, Place
-from isthmus.checks.values import RENDER, Category, Check, Flaw
+from isthmus.checks.values import RENDER, Category, Check, Flaw, differing
 from isthmus.identity import config, published, replication, views, writer
 from isthmus.identity.findings import Outcome
 from isthmus.identity.status import LAG_LIMIT_SECONDS
@@ -143,18 +144,9 @@ def _filters(place: Place) -> Iterator[Flaw]:
             )
 
 
-def _read_only(place: Place) -> Iterator[Flaw]:
-    for server in place.servers(Kind.REPLICA):
-        if not server.on("read_only"):
-            yield Flaw(cause=f"{server.name}: read_only is {server.value('read_only')}")
-
-
 def _strict(place: Place) -> Iterator[Flaw]:
     for server in place.servers(Kind.REPLICA):
-        if not server.on("gtid_strict_mode"):
-            yield Flaw(
-                cause=f"{server.name}: gtid_strict_mode is {server.value('gtid_strict_mode')}"
-            )
+        yield from servers.off(server, "gtid_strict_mode")
         skipped = server.variables.get("slave_skip_errors", "OFF")
         if skipped.upper() not in ("OFF", ""):
             yield Flaw(
@@ -180,14 +172,12 @@ def _binlog(place: Place) -> Iterator[Flaw]:
 
 
 def _stream(found: Mapping[str, Place], _facts: Facts) -> Iterator[Flaw]:
-    nodes = {site: place.servers(Kind.WRITER)[0] for site, place in found.items()}
+    nodes = {site: servers.node(place) for site, place in found.items()}
     for site, node in nodes.items():
         if not node.on("wsrep_gtid_mode"):
             yield Flaw(site=site, cause=f"{node.name}: wsrep_gtid_mode is OFF")
     for name in ("wsrep_gtid_domain_id", "server_id"):
-        values = {site: node.value(name) for site, node in nodes.items()}
-        if len(set(values.values())) > 1:
-            words = ", ".join(f"{site} {value}" for site, value in values.items())
+        if words := differing({site: node.value(name) for site, node in nodes.items()}):
             yield Flaw(cause=f"{name} differs: {words}")
 
 
@@ -209,9 +199,7 @@ def _timers(found: Mapping[str, Place], _facts: Facts) -> Iterator[Flaw]:
         if not option.startswith("evs."):
             continue
         name = f"{published.PROVIDER}.{option}"
-        values = {s: p.servers(Kind.WRITER)[0].value(name) for s, p in found.items()}
-        if len(set(values.values())) > 1:
-            words = ", ".join(f"{site} {value}" for site, value in values.items())
+        if words := differing({s: servers.node(p).value(name) for s, p in found.items()}):
             yield Flaw(cause=f"{option} differs: {words}")
 
 
@@ -219,19 +207,14 @@ def _segments(found: Mapping[str, Place], _facts: Facts) -> Iterator[Flaw]:
     name = f"{published.PROVIDER}.gmcast.segment"
     holders: dict[str, list[str]] = {}
     for site, place in found.items():
-        holders.setdefault(place.servers(Kind.WRITER)[0].value(name), []).append(site)
+        holders.setdefault(servers.node(place).value(name), []).append(site)
     for segment, sites in holders.items():
         if len(sites) > 1:
             yield Flaw(cause=f"gmcast.segment {segment}: {', '.join(sites)}")
 
 
 def _node(place: Place) -> Place:
-    place.servers(Kind.WRITER)
-    return place
-
-
-def _any_server(place: Place) -> Place:
-    place.servers()
+    servers.node(place)
     return place
 
 
@@ -355,7 +338,7 @@ CHECKS = (
         consequence="somebody can write here: the replica breaks, or keeps what no other site has",
         remedy="switch it on at {site}, in the replica's file too, and look for transactions that no writer has",
         command='mariadb -e "SET GLOBAL read_only = ON"',
-        of_site=_read_only,
+        of_site=servers.switched_on("read_only", Kind.REPLICA),
     ),
     Check(
         id="replica-strict",
@@ -402,7 +385,7 @@ CHECKS = (
         consequence="a master drops one of two replicas with one id, again and again; with the master's own id it takes nothing",
         remedy="give each replica an id of its own, in its file, and restart it",
         command=RENDER,
-        reads=_any_server,
+        reads=servers.known,
         of_all=_server_ids,
     ),
     Check(

@@ -54,6 +54,11 @@ class Report:
         return codes.get(self.state, COULD_NOT_RUN)
 
     @property
+    def moment(self) -> str:
+        """When the facts were gathered: ISO 8601 in UTC."""
+        return self.time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings, the worst first."""
         found = [each for result in self.results for each in result.findings]
@@ -65,7 +70,7 @@ class Report:
     def document(self) -> dict[str, Any]:
         """The report in types that JSON and YAML know; times as ISO 8601 in UTC."""
         plain = {
-            "time": self.time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": self.moment,
             "outcome": self.state,
             "exit_code": self.exit_code,
             "sites": self.sites,
@@ -116,7 +121,7 @@ def _at_sites(check: Check, facts: Facts, done: Mapping[Key, Result]) -> Iterato
         if reason := _blocked(check, place.name, done):
             yield _result(check, place.name, State.SKIPPED, reason=reason)
         else:
-            yield _judged(check, place.name, check.of_site, place)
+            yield _judged(check, place.name, facts, check.of_site, place)
 
 
 def _over_all(check: Check, facts: Facts, done: Mapping[Key, Result]) -> Result:
@@ -135,13 +140,14 @@ def _over_all(check: Check, facts: Facts, done: Mapping[Key, Result]) -> Result:
     if not read:
         reason = "; ".join(dict.fromkeys(left_out.values())) or "no site was asked"
         return _result(check, None, State.SKIPPED, reason=reason, left_out=left_out)
-    found = _judged(check, None, check.of_all, read, facts)
+    found = _judged(check, None, facts, check.of_all, read, facts)
     return dataclasses.replace(found, left_out=left_out)
 
 
-def _judged(check: Check, site: str | None, look: Any, *what: Any) -> Result:
+def _judged(check: Check, site: str | None, facts: Facts, look: Any, *what: Any) -> Result:
     try:
-        found = tuple(values.finding(check, flaw, site) for flaw in look(*what))
+        topology = str(facts.inventory.topology)
+        found = tuple(values.finding(check, flaw, site, topology) for flaw in look(*what))
     except NotKnownError as error:
         return _result(check, site, State.SKIPPED, reason=str(error))
     except Exception as error:  # a check that is wrong must not hide what the others find

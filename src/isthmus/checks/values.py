@@ -15,7 +15,7 @@ SITE = "SITE"
 """Stands for the site's name in a command that is not about one site."""
 
 
-RENDER = "isthmus identity config render --topology star --deployment deployment.yaml --secrets secrets.yaml --out rendered"
+RENDER = "isthmus identity config render --topology {topology} --deployment deployment.yaml --secrets secrets.yaml --out rendered"
 """Writes every file with the settings that are meant."""
 
 
@@ -69,7 +69,8 @@ class Check:
 
     `id`: stable, for scripts. `title`: the good condition. `needs`: checks that must have found nothing at a site before this one
     looks at it. `role`: only sites of this role are looked at. `severity`: ERROR for what harms now, or lets in what should stay
-    out; WARN for what will do harm when something else happens. `remedy` and `command` may hold `{site}` and the names of a flaw.
+    out; WARN for what will do harm when something else happens. `remedy` and `command` may hold `{site}`, `{topology}` and a flaw's
+    names.
     """
 
     id: str
@@ -124,10 +125,17 @@ class Result:
     """Of a check over all sites: those that it could not look at, and why."""
 
 
-def finding(check: Check, flaw: Flaw, site: str | None) -> Finding:
+def differing(said: Mapping[str, object]) -> str | None:
+    """What each site says, in words, where they do not all say the same."""
+    if len(set(said.values())) == 1:
+        return None
+    return ", ".join(f"{site} {each}" for site, each in said.items())
+
+
+def finding(check: Check, flaw: Flaw, site: str | None, topology: str) -> Finding:
     """Word a flaw that `check` found."""
     where = flaw.site or site
-    names = {"site": where or SITE, **flaw.names}
+    names = {"site": where or SITE, "topology": topology, **flaw.names}
     return Finding(
         check=check.id,
         outcome=flaw.severity or check.severity,

@@ -32,7 +32,7 @@ def _headline(found: Report, *, colour: bool) -> str:
     for state, noun in ((State.BROKEN, "broken"), (State.SKIPPED, "skipped")):
         if number := found.number(state):
             counts.append(f"{number} {noun}")
-    moment = found.document()["time"].replace("T", " ")
+    moment = found.moment.replace("T", " ")
     left = f"check: {found.state}   {', '.join(counts)}"
     # Padded before it is coloured: the sequences have no width.
     return f"{left:<58}  {moment}".replace(str(found.state), _state(found.state, colour), 1)

@@ -98,4 +98,4 @@ def next_size(size: int, done: int, seconds: float) -> int:
     """How many actions the next portion may have; few say nothing about many."""
     if done < min(size, LEAST):
         return size
-    return max(LEAST, min(AT_ONCE, round(done * PORTION_S / max(seconds, 0.001))))
+    return max(LEAST, min(AT_ONCE, int(done * PORTION_S / max(seconds, 0.001))))

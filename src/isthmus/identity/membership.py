@@ -6,7 +6,7 @@ So its age is that of the newest heartbeat of a writer site that has arrived, by
 
 from dataclasses import dataclass
 
-from isthmus.identity.writer import DONOR, PRIMARY, SYNCED, Verdict, View
+from isthmus.identity.writer import Verdict, View, out_of_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +23,14 @@ def judge(view: View, node: str, before: Verdict, *, lag_limit_seconds: float) -
 
     Invariant: a node that is out of its cluster's majority, out of step, or older than the limit is not serving.
     """
-    if view.name != node:
-        return Judgement(
-            verdict=Verdict.UNKNOWN,
-            reason=f"this node calls itself {view.name!r}: set wsrep_node_name={node} in its configuration",
-        )
     lag = min(
         ((view.now - beat.written_at).total_seconds() for beat in view.heartbeats), default=None
     )
-    if view.status != PRIMARY:
-        where = view.status or "no cluster"
-        reason = f"the node is cut off from the majority of its cluster ({where})"
-        return Judgement(verdict=Verdict.NON_PRIMARY, reason=reason, lag_seconds=lag)
-    if not view.ready or view.state not in (SYNCED, DONOR):
-        reason = f"the node is not in step with its cluster yet ({view.state})"
-        return Judgement(verdict=Verdict.JOINING, reason=reason, lag_seconds=lag)
+    if found := out_of_step(view, node):
+        verdict, reason = found
+        # Of a node that is another than was meant, nothing is said.
+        known = lag if view.name == node else None
+        return Judgement(verdict=verdict, reason=reason, lag_seconds=known)
     if lag is None:
         reason = (
             "no heartbeat of a writer site has arrived yet: does a node of this cluster follow one?"

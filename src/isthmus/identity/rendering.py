@@ -136,14 +136,15 @@ def _databases(
     place: Place,
     secrets: Mapping[str, str],
 ) -> Iterator[File]:
-    for cluster in clusters:
-        for member in cluster.members:
-            if member.place is place:
-                yield _node(deployment, cluster, member, secrets)
-    if any(member.place is place for cluster in clusters for member in cluster.members):
-        replicas: Mapping[str, str] = {}
-    else:
-        replicas = place.databases
+    nodes = [
+        (cluster, member)
+        for cluster in clusters
+        for member in cluster.members
+        if member.place is place
+    ]
+    for cluster, member in nodes:
+        yield _node(deployment, cluster, member, secrets)
+    replicas = {} if nodes else place.databases
     for index, (name, address) in enumerate(replicas.items()):
         text = config.mariadb_replica(
             address=address,

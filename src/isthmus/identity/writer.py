@@ -186,11 +186,12 @@ def _lag(view: View) -> float | None:
     return None
 
 
-def _serving(view: View, site: str, lag: float | None, limits: Limits) -> tuple[Verdict, str]:
-    if view.name != site:
+def out_of_step(view: View, node: str) -> tuple[Verdict, str] | None:
+    """Why a node that should be called `node` may not be read, however fresh its data are; None if it may."""
+    if view.name != node:
         return (
             Verdict.UNKNOWN,
-            f"this node calls itself {view.name!r}: set wsrep_node_name={site} in its configuration",
+            f"this node calls itself {view.name!r}: set wsrep_node_name={node} in its configuration",
         )
     if view.status != PRIMARY:
         return (
@@ -199,6 +200,12 @@ def _serving(view: View, site: str, lag: float | None, limits: Limits) -> tuple[
         )
     if not view.ready or view.state not in (SYNCED, DONOR):
         return Verdict.JOINING, f"the node is not in step with its cluster yet ({view.state})"
+    return None
+
+
+def _serving(view: View, site: str, lag: float | None, limits: Limits) -> tuple[Verdict, str]:
+    if found := out_of_step(view, site):
+        return found
     if view.state == DONOR and (lag or 0.0) > limits.lag_limit_seconds:
         return (
             Verdict.LAGGING,

@@ -130,8 +130,6 @@ class AgentStatus:
     keys: Mapping[str, KeyRepository | Unreadable]
     """By the repository's name: token, credential."""
     queue: Queue | Unreadable
-    rotated: frozenset[str] = frozenset()
-    """Names of the repositories that the agents themselves keep equal."""
     time: datetime.datetime | None = None
     """The agent's clock when it answered."""
     packages: Mapping[str, str] | None = None
@@ -145,6 +143,11 @@ class AgentStatus:
     coherence: Mapping[str, str | None] | None = None
     """By database: why its changes are not followed; None in it: they are."""
 
+    @property
+    def rotated(self) -> frozenset[str]:
+        """Names of the repositories that the agents themselves keep equal."""
+        return frozenset(self.followers)
+
 
 def parse(document: object, *, site: str) -> AgentStatus:
     """Check and type the document. `site` is the site that was asked.
@@ -156,7 +159,6 @@ def parse(document: object, *, site: str) -> AgentStatus:
     if name != site:
         raise errors.InputError(f"the agent answers for site {name!r}, not for {site!r}")
     agent = root["agent"]
-    followers = _optional(root, "key_rotation", _followers) or {}
     return AgentStatus(
         site=name,
         version=agent["version"].text(),
@@ -164,11 +166,10 @@ def parse(document: object, *, site: str) -> AgentStatus:
         databases=tuple(_database(each) for each in root["databases"].items()),
         keys={each: _repository(value) for each, value in root["keys"].fields().items()},
         queue=_queue(root["queue"]),
-        rotated=frozenset(followers),
         time=_optional(root, "time", _Field.moment),
         packages=_optional(agent, "packages", _Field.texts),
         settings=_optional(root, "settings", _settings),
-        followers=followers,
+        followers=_optional(root, "key_rotation", _followers) or {},
         key_settings=_optional(root, "key_settings", _key_settings),
         coherence=_optional(root, "coherence", _coherence),
     )

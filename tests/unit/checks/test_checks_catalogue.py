@@ -609,7 +609,8 @@ def test_what_agents_tell_is_all_that_checks_read() -> None:
     """A name that no agent publishes would be skipped for ever."""
     sources = Path(registry.__file__).parent.glob("*.py")
     text = "\n".join(path.read_text() for path in sources)
-    asked = set(re.findall(r"\.(?:value|on)\(\"(\w+)\"\)", text))
+    reading = r"(?:\.(?:value|on|switched_on|set_to)\(|\.off\(server, )\s*\"(\w+)\""
+    asked = set(re.findall(reading, text))
     assert asked >= {"version", "read_only", "log_bin"}
     assert asked <= {*published.VARIABLES, *published.STATUSES}
     told = {name for names in published.OPTIONS.values() for name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isthmus.engine import rounds
@@ -142,6 +142,7 @@ def test_whatever_happens_a_round_ends_and_another_one_comes(
 
 
 @given(st.integers(LEAST, AT_ONCE), st.integers(1, AT_ONCE), st.floats(0.0, 600.0))
+@example(LEAST + 1, LEAST + 1, 16.0)  # rounded to the nearest, this one stayed as large
 def test_a_portion_that_took_long_is_followed_by_a_smaller_one(
     size: int, done: int, seconds: float
 ) -> None:
