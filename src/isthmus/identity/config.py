@@ -41,6 +41,11 @@ ARBITRATOR = "arbitrator"
 # Keystone's default, the smallest signature of those that it knows. All sites must accept what any site signs with.
 JWS_ALGORITHM = "ES256"
 
+# How long a token is valid, and how long after that a service may still ask about it. A key is kept for as long as either counts.
+TOKEN_SECONDS = 3600
+ALLOW_EXPIRED_SECONDS = 172_800
+_LIVES = {"expiration": TOKEN_SECONDS, "allow_expired_window": ALLOW_EXPIRED_SECONDS}
+
 # A pooled connection stays where the load balancer put it: at a stale replica or another site's database, if nothing better
 # answered then. Only a new connection asks again, so this bounds how long such a stand-in is read after something better is back.
 RECYCLE_SECONDS = 10
@@ -146,12 +151,12 @@ def keystone(
 def _tokens(token_keys: str, jws_keys: tuple[str, str] | None) -> dict[str, Section]:
     if jws_keys is None:
         return {
-            "token": {"provider": str(Provider.FERNET), "expiration": 3600},
+            "token": {"provider": str(Provider.FERNET), **_LIVES},
             "fernet_tokens": {"key_repository": token_keys, "max_active_keys": 4},
         }
     public, private = jws_keys
     return {
-        "token": {"provider": str(Provider.JWS), "expiration": 3600},
+        "token": {"provider": str(Provider.JWS), **_LIVES},
         "jwt_tokens": {
             "jws_algorithm": JWS_ALGORITHM,
             # Signatures of any other kind are refused, whatever a token says of itself.

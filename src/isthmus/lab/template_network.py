@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Mapping
 
 from isthmus.identity import config
+from isthmus.identity import schema as identity_schema
 from isthmus.lab import processes, templates
 from isthmus.lab.components import mariadb
 from isthmus.lab.components.base import Context, script
@@ -28,6 +29,7 @@ def identity_sql(secrets: Mapping[str, str]) -> list[str]:
         *schema.STATEMENTS,
         sql_user("engine", secrets["engine-database"]),
         *schema.engine_grants("engine"),
+        *identity_schema.key_grants("engine"),
     ]
 
 

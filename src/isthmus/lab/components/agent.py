@@ -11,6 +11,7 @@ from isthmus.lab.components import (
     identity_db,
     keystone,
     neutron,
+    node_keys,
     nova,
     placement,
     replica,
@@ -75,6 +76,7 @@ def _configuration(context: Context, password: str, replication: str) -> dict[st
             "token": str(service.directory / keystone.KEY_REPOSITORIES[0]),
             "credential": str(service.directory / keystone.KEY_REPOSITORIES[1]),
         },
+        "keys": _keys(context, password),
         "queue": str(keystone.queue(service)),
         "configuration_files": _configuration_files(context),
         "policy": {
@@ -97,6 +99,30 @@ def _configuration_files(context: Context) -> dict[str, str]:
         name: str(context.of(context.site, name).directory / file)
         for name, file in found.items()
         if name in context.site.components
+    }
+
+
+def _keys(context: Context, password: str) -> dict[str, object]:
+    """All sites rotate their token keys together. Receipts use the same keys."""
+    sites = [each for each in context.environment.sites if keystone.NAME in each.components]
+    pem = node_keys.pem(context.template, context.site)
+    return {
+        "private_key_file": str(context.write("node.pem", pem)),
+        "nodes": {each.name: node_keys.public(context.template, each) for each in sites},
+        "writer": {
+            "host": context.site.front,
+            "port": config.WRITER_PORT,
+            "user": "agent",
+            "password_file": password,
+        },
+        "kinds": {
+            "token": {
+                "expiration": config.TOKEN_SECONDS,
+                "allow_expired_window": config.ALLOW_EXPIRED_SECONDS,
+                # All sites have the clock of one machine.
+                "clock_skew": 1,
+            }
+        },
     }
 
 
