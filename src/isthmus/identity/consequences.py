@@ -200,6 +200,11 @@ RULES: Mapping[Kind, Sequence[Rule]] = {
             Unsafe.HIGHER,
             "tokens outlive the keys that check them, and a stolen one is good for longer",
         ),
+        Rule(
+            r"token\.allow_expired_window",
+            Unsafe.HIGHER,
+            "services still ask about tokens whose keys are gone: what takes long is refused in its middle",
+        ),
         Rule(r"fernet_(tokens|receipts)\.key_repository", Unsafe.ANY, _KEYS),
         Rule(
             r"fernet_(tokens|receipts)\.max_active_keys",
