@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -70,9 +71,11 @@ class Client:
     def call(self, method: str, path: str, body: Any, *, timeout: float) -> Any:
         """Ask the engines in turn until one is able to answer. `timeout` is in seconds."""
         first: errors.UnavailableError | None = None
+        # An engine may lose its database after the change was stored; the next one knows it by this.
+        name = str(uuid.uuid4())
         for site in self._answering():
             try:
-                return self._asked(site, method, path, body, timeout)
+                return self._asked(site, method, path, body, timeout, name)
             except _UnsureError:
                 # Another engine might do it a second time.
                 raise
@@ -102,10 +105,16 @@ class Client:
             next_command="isthmus lab status      (in the lab; else look at isthmus-engine there)",
         )
 
-    def _asked(self, site: Site, method: str, path: str, body: Any, timeout: float) -> Any:
+    def _asked(
+        self, site: Site, method: str, path: str, body: Any, timeout: float, name: str
+    ) -> Any:
         import requests
 
-        headers = {"X-Auth-Token": self._token(site), "Accept": "application/json"}
+        headers = {
+            "X-Auth-Token": self._token(site),
+            "Accept": "application/json",
+            "Idempotency-Key": name,
+        }
         try:
             answer = requests.request(
                 method,

@@ -210,9 +210,10 @@ class Bench:
         body: Any = None,
         *,
         token: str | None = "admin-token",  # noqa: S107
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
-        headers = {"X-Auth-Token": token} if token else {}
-        return self.http.request(method, path, json=body, headers=headers)
+        sent = {**({"X-Auth-Token": token} if token else {}), **(headers or {})}
+        return self.http.request(method, path, json=body, headers=sent)
 
     def signed(self, method: str, path: str, body: Any = None, sender: str = "engine/lyon") -> Any:
         content = b"" if body is None else json.dumps(body).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,6 +34,7 @@ class Tables:
     state: State
     said: list[str] = field(default_factory=list)
     others: int = 0
+    names: set[uuid.UUID | None] = field(default_factory=set)
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Tables:
     assert change is not None
     found = Tables(state=replace(change.state, digest="e"))
 
-    def store(_: Any, change: rotating.Change) -> bool:
+    def store(_: Any, change: rotating.Change, *, word: uuid.UUID | None) -> bool:
         if found.others:
             found.others -= 1
             found.state = replace(found.state, revision=found.state.revision + 1)
@@ -50,6 +52,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Tables:
             return False
         found.state = change.state
         found.said.append(f"{change.by}: {change.event}")
+        found.names.add(word)
         return True
 
     @contextlib.contextmanager
@@ -66,6 +69,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Tables:
     monkeypatch.setattr(keys.contextlib, "closing", lambda session: session)
     monkeypatch.setattr(records, "look", look)
     monkeypatch.setattr(records, "store", store)
+    monkeypatch.setattr(records, "said", lambda _, kind, word: word in found.names)
     return found
 
 
@@ -102,6 +106,17 @@ def test_an_operators_word_is_stored_under_his_name(stand: Bench, kept: Tables) 
     answer = stand.call("POST", f"{ROUTE}/token/rotate")
     assert answer.status_code == 409
     assert "in flight" in answer.json()["error"]["what"]
+
+
+def test_a_word_that_is_sent_twice_under_one_name_is_said_once(stand: Bench, kept: Tables) -> None:
+    named = {"Idempotency-Key": str(uuid.uuid4())}
+    for _ in range(2):
+        answer = stand.call("POST", f"{ROUTE}/token/rotate", headers=named)
+        assert answer.status_code == 202
+        assert answer.json()["keys"]["in_flight"]["by"] == "admin"
+    assert kept.said == ["admin: asked for a rotation"]
+    odd = {"Idempotency-Key": "again"}
+    assert stand.call("POST", f"{ROUTE}/token/rotate", headers=odd).status_code == 400
 
 
 def test_a_word_that_somebody_was_before_is_said_again(stand: Bench, kept: Tables) -> None:

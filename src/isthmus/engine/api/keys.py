@@ -2,14 +2,18 @@
 
 Reading is answered from this site's own database, which a cut-off site has too. An operator's word is
 written at the site that takes the writes; the agent there carries it out.
+
+A word may carry an `Idempotency-Key` (a UUID; IETF draft-ietf-httpapi-idempotency-key-header): the
+connection may break after the word was stored, and whoever then asks another engine does not say it twice.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import fastapi
 import pydantic
@@ -25,6 +29,7 @@ ATTEMPTS = 10
 """How often a word is said anew when the agent's own step came first."""
 
 Document = dict[str, Any]
+Name = Annotated[uuid.UUID | None, fastapi.Header(alias="Idempotency-Key")]
 Word = Callable[[records.Seen], rotating.Change]
 
 
@@ -86,23 +91,27 @@ def router(engine: Engine) -> fastapi.APIRouter:
         }
 
     @routes.post("/{kind}/rotate", status_code=202)
-    def rotate(kind: Kind, caller: Caller = admin) -> Document:
+    def rotate(kind: Kind, caller: Caller = admin, name: Name = None) -> Document:
         """Have a new key made, acknowledged by all, and used."""
         return _said(
-            engine, kind, lambda s: rotating.ask_rotation(s.state, caller.user, time.time())
+            engine,
+            kind,
+            lambda s: rotating.ask_rotation(s.state, caller.user, time.time()),
+            name,
         )
 
     @routes.post("/{kind}/replace", status_code=202)
-    def replace(kind: Kind, body: Replace, caller: Caller = admin) -> Document:
+    def replace(kind: Kind, body: Replace, caller: Caller = admin, name: Name = None) -> Document:
         """Have all keys replaced by a new one at once: all tokens die."""
         return _said(
             engine,
             kind,
             lambda s: rotating.ask_replacement(s.state, caller.user, time.time(), body.why),
+            name,
         )
 
     @routes.post("/{kind}/fence")
-    def fence(kind: Kind, body: Fence, caller: Caller = admin) -> Document:
+    def fence(kind: Kind, body: Fence, caller: Caller = admin, name: Name = None) -> Document:
         """Do not wait for a node."""
         return _said(
             engine,
@@ -110,12 +119,15 @@ def router(engine: Engine) -> fastapi.APIRouter:
             lambda s: rotating.fence(
                 s.state, body.node, caller.user, time.time(), body.why, keep=body.keep
             ),
+            name,
         )
 
     @routes.post("/{kind}/unfence")
-    def unfence(kind: Kind, body: Unfence, caller: Caller = admin) -> Document:
+    def unfence(kind: Kind, body: Unfence, caller: Caller = admin, name: Name = None) -> Document:
         """Let a node come back whose fence is kept."""
-        return _said(engine, kind, lambda s: rotating.unfence(s.state, body.node, caller.user))
+        return _said(
+            engine, kind, lambda s: rotating.unfence(s.state, body.node, caller.user), name
+        )
 
     return routes
 
@@ -131,8 +143,9 @@ def _local(engine: Engine) -> contextlib.AbstractContextManager[databases.Sessio
     )
 
 
-def _said(engine: Engine, kind: Kind, word: Word) -> Document:
-    """Say an operator's word at the writer; the document after it."""
+def _said(engine: Engine, kind: Kind, word: Word, name: uuid.UUID | None) -> Document:
+    """Say an operator's word at the writer, unless it was said before by that name; the document after
+    it."""
     with databases.opened(
         databases.Session,
         engine.writer,
@@ -141,9 +154,12 @@ def _said(engine: Engine, kind: Kind, word: Word) -> Document:
         next_command="isthmus identity key list",
     ) as session:
         for _ in range(ATTEMPTS):
+            done = name is not None and records.said(session, kind, name)
             seen = records.look(session, kind)
+            if done:
+                return {"keys": showing.document(seen.state, seen.acks, time.time())}
             change = word(seen)
-            if _first(session, change):
+            if _first(session, change, name):
                 return {"keys": showing.document(change.state, seen.acks, time.time())}
     raise errors.BusyError(
         f"the {kind} keys are changing",
@@ -153,8 +169,8 @@ def _said(engine: Engine, kind: Kind, word: Word) -> Document:
     )
 
 
-def _first(session: databases.Session, change: rotating.Change) -> bool:
+def _first(session: databases.Session, change: rotating.Change, name: uuid.UUID | None) -> bool:
     try:
-        return records.store(session, change)
+        return records.store(session, change, word=name)
     except databases.LostRaceError:
         return False

@@ -121,11 +121,26 @@ def sealed(session: Session, kind: Kind) -> set[tuple[int, str]]:
     return {(int(row["generation"]), str(row["node"])) for row in rows}
 
 
+def said(session: Session, kind: Kind, word: uuid.UUID) -> bool:
+    """Whether an operator's word was stored, as `store` was told its name."""
+    rows = session.rows(
+        f"SELECT id FROM {NAME}.key_event WHERE id = %s AND kind = %s",  # noqa: S608
+        str(word),
+        kind.value,
+    )
+    return bool(rows)
+
+
 def store(
-    session: Session, change: Change, made: Iterable[Box] = (), *, first: bool = False
+    session: Session,
+    change: Change,
+    made: Iterable[Box] = (),
+    *,
+    first: bool = False,
+    word: uuid.UUID | None = None,
 ) -> bool:
     """Store a transition with its boxes and its line of history, all or nothing. `first`: there is no
-    document yet.
+    document yet. `word`: what `said` finds it by.
 
     False: somebody else was first, and nothing was stored.
     """
@@ -134,7 +149,7 @@ def store(
         done = _stored(session, change.state, first=first)
         if done:
             add_boxes(session, change.state.kind, made)
-            _tell(session, change)
+            _tell(session, change, word or uuid.uuid4())
         session.change("COMMIT" if done else "ROLLBACK")
     except BaseException:
         _undo(session)
@@ -192,11 +207,11 @@ def drop_boxes(session: Session, kind: Kind, superfluous: Iterable[tuple[int, st
         )
 
 
-def _tell(session: Session, change: Change) -> None:
+def _tell(session: Session, change: Change, word: uuid.UUID) -> None:
     session.change(
         f"INSERT INTO {NAME}.key_event (id, kind, at, revision, operator, event)"  # noqa: S608
         " VALUES (%s, %s, UTC_TIMESTAMP(6), %s, %s, %s)",
-        str(uuid.uuid4()),
+        str(word),
         change.state.kind.value,
         change.state.revision,
         change.by,
