@@ -32,6 +32,7 @@ SINGLE = {
     "test_an_address_of_two_owners_is_a_finding_that_names_both_and_stops_nobody_else",
     "test_an_owner_that_is_cut_off_loses_the_address_before_the_other_site_takes_it",
     "test_when_the_owners_host_dies_the_other_site_answers",
+    "test_rotations_under_load_refuse_nobody",
 }
 
 

@@ -122,6 +122,8 @@ def _keys(context: Context, password: str) -> dict[str, object]:
                 "allow_expired_window": config.ALLOW_EXPIRED_SECONDS,
                 # All sites have the clock of one machine.
                 "clock_skew": 1,
+                # A key is kept for two days, and a lab's are rotated as often as somebody rehearses it.
+                "max_active_keys": 60,
             }
         },
     }
