@@ -79,7 +79,6 @@ def _configuration(context: Context, password: str, replication: str) -> dict[st
         "keys": _keys(context, password),
         "queue": str(keystone.queue(service)),
         "configuration_files": _configuration_files(context),
-        "generation_file": str(keystone.generation_file(service)),
         "policy": {
             "lag_limit_seconds": 5,
             "freeze_after_seconds": 5,

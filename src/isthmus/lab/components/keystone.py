@@ -21,11 +21,6 @@ def queue(context: Context) -> Path:
     return context.directory / "queue.sqlite"
 
 
-def generation_file(context: Context) -> Path:
-    """Where the site's agent tells Keystone that the identity databases have changed; both run on this machine."""
-    return context.directory / "run" / "generation_file"
-
-
 def gunicorn(application: str, *, address: str, port: int) -> str:
     """gunicorn.conf.py of a Keystone: ours, and the stock ones that it is compared with."""
     return service_config.gunicorn(
@@ -54,7 +49,6 @@ class Keystone(Component):
             credential_keys=str(context.directory / KEY_REPOSITORIES[1]),
             queue=str(queue(context)),
             log_file=str(context.home.log(f"{context.unit}-service")),
-            generation_file=str(generation_file(context)),
         )
         context.write("keystone.conf", text)
         server = gunicorn(
