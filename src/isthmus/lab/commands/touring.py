@@ -9,13 +9,13 @@ from cliff.command import Command
 
 from isthmus.lab import bringup, environment, faults, home, progress
 from isthmus.lab.commands.lifecycle import place
-from isthmus.lab.tour import identity, network, recovery
+from isthmus.lab.tour import identity, keys, network, recovery
 from isthmus.lab.tour.steps import Outcome, Tour
 
 # The chapters that each environment can show, in order.
 CHAPTERS = {
     "identity": (identity.take,),
-    "network": (identity.take, network.take),
+    "network": (identity.take, keys.take, network.take),
     "recovery": (recovery.take,),
 }
 DEFAULT = "network"
@@ -24,7 +24,7 @@ DEFAULT = "network"
 class Demo(Command):
     """Bring the sites up and take a tour. Leaves the lab up.
 
-    Of identity and networks: one login, a cut link, a dead site, a network over two clouds. Of recovery: a VNF is
+    Of identity and networks: one login, a cut link, a dead site, rotated keys, a network over two clouds. Of recovery: a VNF is
     protected, rehearsed in the other site, and brought back there after its own site was destroyed.
     """
 

@@ -3,23 +3,20 @@
 Everything that the product does is asked of its command line, as an operator would; the lab adds guests, pings and faults.
 """
 
-import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from isthmus.lab import clients, faults, guests, neutrons, waiting
+from isthmus.lab import faults, guests, neutrons, waiting
 from isthmus.lab.environment import Environment, SiteSpec
 from isthmus.lab.guests import Guest
 from isthmus.lab.home import Home
 from isthmus.lab.names import OBSERVER
 from isthmus.lab.pinging import Pinging
-from isthmus.lab.processes import clean_environment
 from isthmus.lab.running import run
-from isthmus.lab.tour.steps import Tour, Unexpected, expect
+from isthmus.lab.tour import commanding
+from isthmus.lab.tour.steps import Tour, expect
 from isthmus.lab.units import Unit
 
 NETWORK = "tour-stretched"
@@ -29,7 +26,6 @@ CLOSED = "tour-closed"  # a security group that lets nothing in
 
 # The first remote port of a network brings tunnels into being on every host; two busy cores take a multiple of a second.
 REACH_DEADLINE = 60.0
-COMMAND_SECONDS = 180.0
 
 
 @dataclass(kw_only=True)
@@ -57,22 +53,9 @@ class Chapter:
 
     def isthmus(self, *words: str) -> Any:
         """Run `isthmus WORDS` with JSON output as the lab's administrator and return what it printed."""
-        command = [str(Path(sys.executable).parent / "isthmus"), *words]
-        environment = {
-            **clean_environment(),
-            **clients.exports(self.home, self.environment),
-            "OS_CLOUD": "isthmus",
-        }
-        done = run(command, env=environment, timeout=COMMAND_SECONDS, check=False)
-        if done.code != 0:
-            said = done.stderr.strip() or done.stdout.strip()
-            raise Unexpected(
-                f"`isthmus {' '.join(words)}` ended with {done.code}",
-                where="the command line",
-                cause=said[-1500:],
-                next_command="isthmus network list",
-            )
-        return json.loads(done.stdout) if done.stdout.strip().startswith(("{", "[")) else None
+        return commanding.isthmus(
+            self.home, self.environment, *words, remedy="isthmus network list"
+        )
 
     def guest(self, name: str, site: SiteSpec, *, groups: list[str] | None = None) -> Guest:
         """A guest of the tour on the first host of a site."""
