@@ -15,6 +15,7 @@ demo: setup ## three real sites and the tour through them; leaves the lab up
 unit: setup ## tests that need no root and no lab; they wait as much as they compute
 	$(BIN)/python -m pytest tests/unit/plugins_neutron
 	$(BIN)/python -m pytest tests/unit/plugins_nova
+	$(BIN)/python -m pytest tests/unit/plugins_cinder
 	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist worksteal
 
 # One after the other: many of them look at the clock, and a clock tells nothing to whom the cores were taken.
