@@ -27,6 +27,8 @@ finally:
 
 # A database in the same site answers in milliseconds; one that needs a second is not alive.
 LOOK_SECONDS = 1.0
+# A write that has to be there soon waits for the certification of the other writer site, over the WAN.
+WRITE_SECONDS = 5.0
 # Stopping a stream to a dead network waits for its connect to give up (slave_net_timeout, 10 s).
 CHANGE_SECONDS = 20.0
 # The server forgets a lease whose agent went away without a word after this long.

@@ -10,6 +10,7 @@ What they do is decided in `isthmus.identity.keys`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import logging
 import random
@@ -38,11 +39,18 @@ from isthmus.identity.keys.generations import Ack, Kind, State
 from isthmus.identity.keys.records import Box, Seen
 
 LOOK_EVERY = 0.2
-"""The question is one row by its primary key; two of these are in the time of a rotation per step."""
+"""The question is one row by its primary key."""
+SOON_EVERY = 0.05
+"""How often while the document changes: two of these are in the time of a rotation per step."""
+SOON_SECONDS = 10.0
+"""How long after a change the next one is expected: a rotation that a silent site holds is no hurry."""
 CONFIRM_EVERY = 5.0
 """How often all is compared though the document is the same: somebody may have changed the files."""
 AGAIN_SECONDS = 2.0
 """When an acknowledgement is sent again that the local database does not show yet."""
+KEEP_EVERY = 20.0
+"""How often the connection to the writer is used at least. To make one takes four round trips, and what
+lies between forgets those that are idle (a load balancer of ours after 60 s)."""
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +145,24 @@ def placed(state: State, keys: Mapping[int, bytes]) -> dict[int, bytes]:
     return {index: keys[number] for index, number in found.items()}
 
 
+class _Pace:
+    """How often to look: more often when a document has changed lately."""
+
+    def __init__(self) -> None:
+        self._revisions: dict[Kind, int] = {}
+        self._changed_at = float("-inf")
+
+    def saw(self, kind: Kind, revision: int) -> None:
+        if self._revisions.get(kind) != revision:
+            self._revisions[kind] = revision
+            self._changed_at = time.monotonic()
+
+    @property
+    def interval(self) -> float:
+        recent = time.monotonic() - self._changed_at < SOON_SECONDS
+        return SOON_EVERY if recent else LOOK_EVERY
+
+
 class Follower(Loop):
     """Keeps the repositories of this site as the document says. `status`: what `/status` tells."""
 
@@ -148,8 +174,12 @@ class Follower(Loop):
             for each in config.databases
         ]
         self._dead: dict[Eye, float] = {}
-        self._writer = Eye(keys.writer.address, keys.writer.account)
-        self._done: dict[Kind, tuple[int, float]] = {}
+        self._writer = Eye(
+            keys.writer.address, keys.writer.account, seconds=databases.WRITE_SECONDS
+        )
+        self._used_at = float("-inf")
+        self._pace = _Pace()
+        self._settled: dict[Kind, tuple[int, float]] = {}
         self._sent: dict[Kind, tuple[Ack, float]] = {}
         self.status: dict[str, dict[str, Any]] = {}
         self._swept_at = float("-inf")
@@ -164,19 +194,29 @@ class Follower(Loop):
                 self._follow(kind, path)
             except _TROUBLES as error:
                 self._tell(kind, trouble=str(error))
+        self._interval = self._pace.interval
+        if self._interval == LOOK_EVERY:
+            self._keep_connected()
 
     def _follow(self, kind: Kind, path: Path) -> None:
         eye, revision = self._newest(kind)
-        known, at = self._done.get(kind, (-1, 0.0))
-        if revision == known and time.monotonic() - at < CONFIRM_EVERY:
+        self._pace.saw(kind, revision)
+        known, until = self._settled.get(kind, (-1, 0.0))
+        if revision == known and time.monotonic() < until:
             return
         seen = eye.look(lambda session: records.look(session, kind, self._node.name))
         trouble = self._carry_out(seen, path)
         ack = self._ack(seen.state, path, trouble)
-        if not self._heard(seen, ack):
+        again = CONFIRM_EVERY
+        # What nobody waits for is said when the same revision is looked at again.
+        if not self._heard(seen, ack) and (
+            revision == known
+            or following.awaited(seen.state, seen.acks.get(ack.node), _stored(ack))
+        ):
             self._send(kind, ack)
-        elif trouble is None:
-            self._done[kind] = (seen.state.revision, time.monotonic())
+            again = AGAIN_SECONDS
+        if trouble is None:
+            self._settled[kind] = (seen.state.revision, time.monotonic() + again)
         self._tell(kind, revision=ack.revision, digest=ack.digest, trouble=trouble)
 
     def _newest(self, kind: Kind) -> tuple[Eye, int]:
@@ -242,6 +282,16 @@ class Follower(Loop):
             return
         self._writer.look(lambda session: records.acknowledge(session, kind, ack))
         self._sent[kind] = (ack, time.monotonic())
+        self._used_at = time.monotonic()
+
+    def _keep_connected(self) -> None:
+        """So that no acknowledgement waits for a login at the writer."""
+        if time.monotonic() - self._used_at < KEEP_EVERY:
+            return
+        self._used_at = time.monotonic()
+        # It is nothing that anybody waits for; an acknowledgement that fails is told.
+        with contextlib.suppress(databases.DatabaseError):
+            self._writer.look(lambda session: session.value("SELECT 1"))
 
     def _tell(self, kind: Kind, **facts: Any) -> None:
         before = self.status.get(kind, {})
@@ -294,7 +344,9 @@ class Conductor(Loop):
         own = [each for each in config.databases if each.kind == "writer"]
         # Where the site has several nodes, the load balancer knows which of them takes the writes now.
         place = own[0] if len(own) == 1 else keys.writer
-        self._eye = Eye(place.address, place.account)
+        self._eye = Eye(place.address, place.account, seconds=databases.WRITE_SECONDS)
+        self._pace = _Pace()
+        self._tidied: dict[Kind, tuple[int, float]] = {}
         self._said: dict[Kind, str | None] = {}
         self._encrypted_at = float("-inf")
 
@@ -309,6 +361,7 @@ class Conductor(Loop):
             if said and said != self._said.get(kind):
                 log.warning("%s keys: they cannot be looked after: %s", kind, said)
             self._said[kind] = said
+        self._interval = self._pace.interval
 
     def _conduct(self, kind: Kind, session: records.Session) -> bool:
         """One transition, if there is one and nobody else was first."""
@@ -316,7 +369,8 @@ class Conductor(Loop):
         nodes, now = tuple(self._keys.nodes), time.time()
         if not seen.state.generations:
             return self._adopt(session, seen)
-        self._tidy(session, seen)
+        self._pace.saw(kind, seen.state.revision)
+        self._tidy_at_times(session, seen)
         spread = random.random()  # noqa: S311 - it spreads load
         # What is encrypted with an old credential key is looked for when the key is due, and not before.
         due = rotating.due(seen.state, now, settings)
@@ -394,6 +448,14 @@ class Conductor(Loop):
         boxes = self._node.sealed(kind, by_generation, change.state.sealed_to)
         return self._stored(session, change, boxes, first=True)
 
+    def _tidy_at_times(self, session: records.Session, seen: Seen) -> None:
+        """Who needs which key follows from the document; boxes may be damaged by somebody at any time."""
+        revision, now = seen.state.revision, time.monotonic()
+        known, at = self._tidied.get(seen.state.kind, (-1, 0.0))
+        if revision != known or now - at >= CONFIRM_EVERY:
+            self._tidy(session, seen)
+            self._tidied[seen.state.kind] = (revision, now)
+
     def _tidy(self, session: records.Session, seen: Seen) -> None:
         """Seal keys to nodes that are new or came back; remove what nobody needs any more."""
         state = seen.state
@@ -405,8 +467,7 @@ class Conductor(Loop):
             for node in state.sealed_to
             if node in self._node.public
         }
-        if superfluous := have - want:
-            records.drop_boxes(session, state.kind, sorted(superfluous))
+        records.drop_boxes(session, state.kind, sorted(have - want))
         if absent := want - have:
             keys = self._at_hand(seen, numbers)
             boxes = [

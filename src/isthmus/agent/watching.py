@@ -31,8 +31,17 @@ _T = TypeVar("_T")
 class Eye:
     """A connection that is kept between looks, and made anew when it broke."""
 
-    def __init__(self, address: Address, account: Account, *, node: bool = False) -> None:
+    def __init__(
+        self,
+        address: Address,
+        account: Account,
+        *,
+        node: bool = False,
+        seconds: float = databases.LOOK_SECONDS,
+    ) -> None:
+        """`seconds`: the longest that one statement may take."""
         self._address, self._account, self._node = address, account, node
+        self._seconds = seconds
         self._session: databases.Session | None = None
 
     def look(self, question: Callable[[databases.Session], _T]) -> _T:
@@ -44,7 +53,7 @@ class Eye:
                 if error.answered:
                     raise
                 self.close()
-        self._session = databases.Session(self._address, self._account)
+        self._session = databases.Session(self._address, self._account, self._seconds)
         try:
             if self._node:
                 databases.prepare_node(self._session)

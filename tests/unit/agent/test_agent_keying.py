@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import os
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from isthmus import errors
 from isthmus.agent import keying
-from isthmus.identity.keys import repository, rotating, sealing
+from isthmus.identity.keys import generations, repository, rotating, sealing
 from isthmus.identity.keys.generations import Ack, Kind, State
 from isthmus.identity.keys.settings import Settings
 
@@ -107,3 +108,112 @@ def test_a_repository_is_never_made_of_a_part_of_its_keys() -> None:
         lambda: keying.placed(state(), {1: KEYS[1], 2: KEYS[2]}), repository.KeyRepositoryError
     )
     assert "generation 3 is not sealed to this node" in text
+
+
+class World:
+    """A site's own database, the writer, and the clock, for a follower of Madrid's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now, self.path = 1000.0, folder / "keys"
+        repository.install(self.path, {0: KEYS[3], 1: KEYS[1], 2: KEYS[2]})
+        digest = repository.inspect(self.path).digest
+        self.document = replace(state(), digest=digest)
+        self.boxes = node("paris", PARIS).sealed(Kind.TOKEN, KEYS, ["madrid"])
+        self.told: list[tuple[object, ...]] = []
+        self.asked = 0
+
+    def next(self, **changes: Any) -> None:
+        """A later document arrives."""
+        self.document = replace(self.document, revision=self.document.revision + 1, **changes)
+
+    def rows(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        if "key_state" in statement:
+            text = generations.dump(self.document)
+            return [{"revision": self.document.revision, "document": text}]
+        if "key_box" in statement:
+            return [vars(box) for box in self.boxes]
+        return [{"node": "madrid", **self.shown}] if self.told else []
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The last acknowledgement, as replication brings it back."""
+        revision, digest = self.told[-1]
+        at = datetime.datetime(2026, 1, 1)
+        return {"revision": revision, "digest": digest, "at": at, "trouble": None}
+
+    def change(self, statement: str, *arguments: object) -> int:
+        if "key_ack" in statement:
+            self.told.append(arguments[2:4])
+        return 1
+
+    def value(self, statement: str) -> object:
+        self.asked += 1
+        return 1
+
+    def look(self, question: Callable[[World], Any]) -> Any:
+        return question(self)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    found = World(tmp_path)
+    monkeypatch.setattr(keying, "Eye", lambda *_, **__: found)
+    monkeypatch.setattr(keying, "time", SimpleNamespace(monotonic=lambda: found.now))
+    return found
+
+
+@pytest.fixture
+def follower(world: World) -> keying.Follower:
+    place = SimpleNamespace(address=None, account=None, kind="replica")
+    settings: Any = SimpleNamespace(key_repositories={Kind.TOKEN: world.path}, databases=[place])
+    keys: Any = SimpleNamespace(kinds=[Kind.TOKEN], writer=place)
+    return keying.Follower(settings, keys, node("madrid", MADRID))
+
+
+def test_new_keys_are_acknowledged_at_once_and_a_later_revision_of_the_same_when_nobody_waits(
+    world: World, follower: keying.Follower
+) -> None:
+    follower.tick()
+    revision, digest = world.document.revision, world.document.digest
+    assert world.told == [(revision, digest)]
+    world.now += 1
+    world.next()
+    follower.tick()
+    assert len(world.told) == 1, "the next step is not held up by words that nobody waits for"
+    world.now += 1
+    without = {index: key for index, key in repository.load(world.path).items() if index != 1}
+    left = tuple(
+        replace(each, phase=generations.Phase.RETIRED) if each.number == 1 else each
+        for each in world.document.generations
+    )
+    world.next(generations=left, digest=repository.describe(without).digest)
+    follower.tick()
+    assert world.told[1:] == [(revision + 2, world.document.digest)]
+    world.next()
+    follower.tick()
+    world.now += keying.CONFIRM_EVERY + 0.1
+    follower.tick()
+    assert world.told[2:] == [(revision + 3, world.document.digest)]
+
+
+def test_looks_follow_soon_after_a_change_and_the_connection_to_the_writer_is_kept_in_quiet_times(
+    world: World, follower: keying.Follower
+) -> None:
+    def interval() -> float:
+        follower.tick()
+        return follower._interval
+
+    assert interval() == keying.SOON_EVERY
+    world.now += keying.SOON_SECONDS
+    assert interval() == keying.LOOK_EVERY, "a rotation that somebody holds is no hurry"
+    world.now += keying.KEEP_EVERY
+    world.next()
+    assert interval() == keying.SOON_EVERY
+    assert world.asked == 0, "nothing is in the way of an acknowledgement"
+    world.now += keying.SOON_SECONDS
+    interval()
+    assert len(world.told) == 2, "an acknowledgement is a use of it"
+    world.now += keying.KEEP_EVERY
+    interval()
+    interval()
+    assert world.asked == 1

@@ -218,6 +218,19 @@ def test_a_node_installs_what_is_newer_and_never_goes_back(
     assert following.decide(state, "madrid", installed) is act
 
 
+def test_nobody_waits_for_a_later_revision_of_the_same_keys_but_for_that_of_a_fenced_node(
+    state: State,
+) -> None:
+    shown = Ack(node="madrid", revision=1, digest="one", at=5.0)
+    later = replace(shown, revision=2, at=0.0)
+    assert not following.awaited(state, shown, later)
+    assert following.awaited(state, None, later), "it was never heard"
+    assert following.awaited(state, shown, replace(later, digest="two"))
+    assert following.awaited(state, shown, replace(later, trouble="no room"))
+    fenced = rotating.fence(state, "madrid", "ada", 1.0, "silent").state
+    assert following.awaited(fenced, shown, later), "it comes back by its revision"
+
+
 def test_a_node_that_is_kept_out_gets_a_mark_and_no_keys(state: State) -> None:
     kept = rotating.fence(state, "madrid", "ada", 0.0, "stolen", keep=True).state
     kept = replace(kept, digest="two")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from isthmus.identity.keys.generations import State
+from isthmus.identity.keys.generations import Ack, State
 
 
 class Act(StrEnum):
@@ -42,3 +42,16 @@ def decide(state: State, node: str, installed: Installed) -> Act:
     if installed.digest != state.digest:
         return Act.INSTALL
     return Act.NOTHING if installed.fenced == (fence is not None) else Act.MARK
+
+
+def awaited(state: State, shown: Ack | None, ack: Ack) -> bool:
+    """Whether somebody may wait for an acknowledgement; `shown`: the last one that the node's own
+    database has.
+
+    Nobody waits for a later revision of the same keys, but for that of a fenced node, which comes back by
+    it. To say it at once would only be in the way of the next one: each takes two round trips to the
+    farthest writer site.
+    """
+    if shown is None or ack.node in state.fences:
+        return True
+    return (shown.digest, shown.trouble) != (ack.digest, ack.trouble)

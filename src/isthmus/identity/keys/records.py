@@ -7,8 +7,9 @@ through. What a document means is `generations`' business.
 from __future__ import annotations
 
 import datetime
+import itertools
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -183,28 +184,28 @@ def _stored(session: Session, after: State, *, first: bool) -> bool:
 
 
 def add_boxes(session: Session, kind: Kind, made: Iterable[Box]) -> None:
-    """Write boxes; one that is there already is replaced."""
-    for each in made:
-        session.change(
-            f"REPLACE INTO {NAME}.key_box (kind, generation, node, sealer, box)"  # noqa: S608
-            " VALUES (%s, %s, %s, %s, %s)",
-            kind.value,
-            each.generation,
-            each.node,
-            each.sealer,
-            each.box,
-        )
+    """Write boxes; one that is there already is replaced. One statement: it may be a transaction of its
+    own, and each of these waits for the other writer site."""
+    rows = [(kind.value, each.generation, each.node, each.sealer, each.box) for each in made]
+    if not rows:
+        return
+    session.change(
+        f"REPLACE INTO {NAME}.key_box (kind, generation, node, sealer, box)"  # noqa: S608
+        f" VALUES {', '.join(['(%s, %s, %s, %s, %s)'] * len(rows))}",
+        *itertools.chain.from_iterable(rows),
+    )
 
 
-def drop_boxes(session: Session, kind: Kind, superfluous: Iterable[tuple[int, str]]) -> None:
-    """Remove the boxes of generations for nodes."""
-    for generation, node in superfluous:
-        session.change(
-            f"DELETE FROM {NAME}.key_box WHERE kind = %s AND generation = %s AND node = %s",  # noqa: S608
-            kind.value,
-            generation,
-            node,
-        )
+def drop_boxes(session: Session, kind: Kind, superfluous: Collection[tuple[int, str]]) -> None:
+    """Remove the boxes of generations for nodes, in one statement."""
+    if not superfluous:
+        return
+    session.change(
+        f"DELETE FROM {NAME}.key_box WHERE kind = %s"  # noqa: S608
+        f" AND (generation, node) IN ({', '.join(['(%s, %s)'] * len(superfluous))})",
+        kind.value,
+        *itertools.chain.from_iterable(superfluous),
+    )
 
 
 def _tell(session: Session, change: Change, word: uuid.UUID) -> None:
