@@ -16,6 +16,7 @@ from bench import (
     plans,
     protecting,
     reach,
+    rotation,
     scale,
     start,
     stretching,
@@ -29,13 +30,14 @@ from bench.launching import Measure
 from isthmus.lab import home
 
 # `start` takes the lab down and up, so the others measure a fresh one; `faults` comes last because it leaves the writer elsewhere.
-# `validation` needs no lab.
+# `validation` and `rotation` need no lab.
 IDENTITY: dict[str, Measure] = {
     "start": start.measure,
     "lag": lag.measure,
     "wan": wan.measure,
     "tokens": tokens.measure,
     "validation": validation.measure,
+    "rotation": rotation.measure,
     "faults": faults.measure,
 }
 
@@ -56,6 +58,7 @@ RECOVERY: dict[str, Measure] = {
 
 TAKES = {
     "validation": validation.TAKES,
+    "rotation": rotation.TAKES,
     "reach": reach.TAKES,
     "scale": scale.TAKES,
     "addresses": addresses.TAKES,
